@@ -1,1 +1,70 @@
+"""Foveal: image classifiers that you can look inside, prove, and put to work.
+
+::
+
+    import foveal
+
+    ds = foveal.load("flowers/")
+    run = foveal.train(ds, model="lenet5", epochs=5)
+    clf = foveal.Classifier.load(run.path)
+    clf.predict("some.jpg")
+
+Importing this package loads no torch: every name below is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foveal.classifier import Classifier, Prediction
+    from foveal.data.dataset import Dataset
+    from foveal.data.load import load
+    from foveal.data.sources.manifest import Columns
+    from foveal.errors import FovealError
+    from foveal.models.catalog import create_model
+    from foveal.run import Run
+    from foveal.training.recipe import Recipe
+    from foveal.workflows.evaluate import evaluate
+    from foveal.workflows.train import train
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Classifier": "foveal.classifier",
+    "Columns": "foveal.data.sources.manifest",
+    "Dataset": "foveal.data.dataset",
+    "FovealError": "foveal.errors",
+    "Prediction": "foveal.classifier",
+    "Recipe": "foveal.training.recipe",
+    "Run": "foveal.run",
+    "create_model": "foveal.models.catalog",
+    "evaluate": "foveal.workflows.evaluate",
+    "load": "foveal.data.load",
+    "train": "foveal.workflows.train",
+}
+
+__all__ = [
+    "Classifier",
+    "Columns",
+    "Dataset",
+    "FovealError",
+    "Prediction",
+    "Recipe",
+    "Run",
+    "create_model",
+    "evaluate",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'foveal' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -76,7 +76,7 @@ class Interrupted(FovealError):
 
 def exit_codes() -> list[tuple[int, str]]:
     """Return (exit code, meaning) for success and for every class above, in order."""
-    classes = [FovealError, *FovealError.__subclasses__()]
+    classes: list[type[FovealError]] = [FovealError, *FovealError.__subclasses__()]
     return [(0, "done"), *((cls.exit_code, cls.meaning) for cls in classes)]
 
 

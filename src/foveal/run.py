@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import tomllib
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(_text(path).splitlines(keepends=True)))
+    return list(csv.DictReader(io.StringIO(_text(path), newline="")))
 
 
 def _text(path: Path) -> str:

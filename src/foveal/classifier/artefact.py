@@ -1,0 +1,131 @@
+"""A classifier on disk: ``classifier.json`` and ``weights.safetensors`` in one directory, bound by one hash.
+
+Loading runs no code that the files name: the architecture is a name of the catalog, the weights are
+safetensors. Everything is checked before anything is believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as make_safetensors
+from torch import Tensor
+
+from foveal.errors import ClassifierError, FovealError
+from foveal.files import write_bytes, write_json
+from foveal.preprocess import Preprocess
+
+SCHEMA_VERSION = 1
+CARD = "classifier.json"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What classifier.json says; `content_hash` binds it to the weights."""
+
+    architecture: Mapping[str, Any]  # name, options, title, year, paper
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    parameters: int
+    layers: tuple[Mapping[str, Any], ...]
+    provenance: Mapping[str, Any]
+
+    def to_dict(self, weights_hash: str) -> dict[str, Any]:
+        """Return the JSON object of classifier.json, `content_hash` included."""
+        value: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "architecture": dict(self.architecture),
+            "classes": list(self.classes),
+            "preprocess": self.preprocess.to_dict(),
+            "parameters": self.parameters,
+            "layers": [dict(layer) for layer in self.layers],
+            "provenance": dict(self.provenance),
+            "weights": {"file": WEIGHTS, "sha256": weights_hash},
+        }
+        return {**value, "content_hash": content_hash(value)}
+
+
+def content_hash(card: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of everything in the card but its own hash; the weights enter by theirs."""
+    rest = {key: value for key, value in card.items() if key != "content_hash"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def write(folder: Path, card: Card, weights: Mapping[str, Tensor]) -> str:
+    """Write the classifier into `folder`, the card last, and return its content hash."""
+    content = make_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    value = card.to_dict(hashlib.sha256(content).hexdigest())
+    write_bytes(folder / WEIGHTS, content)
+    write_json(folder / CARD, value)
+    return str(value["content_hash"])
+
+
+def read(folder: Path) -> tuple[Card, dict[str, Tensor], str]:
+    """Return the card, the weights and the content hash; ClassifierError when anything is missing or was changed."""
+    value = _card(folder)
+    weights_file = folder / WEIGHTS
+    if not weights_file.is_file():
+        raise ClassifierError(f"{folder} is no whole classifier: {WEIGHTS} is missing.")
+    try:
+        content = weights_file.read_bytes()
+    except OSError as error:
+        raise ClassifierError(f"{weights_file} cannot be read: {error.strerror}.") from error
+    if value.get("content_hash") != content_hash(value):
+        raise ClassifierError(f"{folder / CARD} was changed after it was written: its content hash does not fit.")
+    try:
+        card = Card(
+            architecture=value["architecture"],
+            classes=tuple(value["classes"]),
+            preprocess=Preprocess.from_dict(value["preprocess"]),
+            parameters=value["parameters"],
+            layers=tuple(value["layers"]),
+            provenance=value["provenance"],
+        )
+        expected = value["weights"]["sha256"]
+    except (KeyError, TypeError, FovealError) as error:
+        raise ClassifierError(f"{folder / CARD} is incomplete: {error}.") from error
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise ClassifierError(f"{weights_file} is damaged or was exchanged: its SHA-256 is not the one in {CARD}.")
+    try:
+        weights = parse_safetensors(content)
+    except SafetensorError as error:
+        raise ClassifierError(f"{weights_file} is damaged: {error}.") from error
+    return card, weights, str(value["content_hash"])
+
+
+def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: Path) -> None:
+    """Raise ClassifierError when `weights` lack a tensor of `expected`, have one more, another shape, or NaN or infinity."""
+    missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    if missing or extra:
+        parts = [f"{what} {', '.join(names[:3])}" for what, names in (("lacks", missing), ("has also", extra)) if names]
+        raise ClassifierError(f"{where / WEIGHTS} does not fit the architecture: it {' and '.join(parts)}.")
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            shapes = f"{tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+            raise ClassifierError(f"{where / WEIGHTS} does not fit the architecture: {name} has shape {shapes}.")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ClassifierError(f"{where / WEIGHTS} holds values that are no numbers (NaN or infinite) in {name}.")
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ClassifierError(f"{folder} is no classifier: {CARD} is missing.") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ClassifierError(f"{path} is damaged: {error}.") from error
+    if not isinstance(value, dict) or not isinstance(value.get("schema_version"), int):
+        raise ClassifierError(f"{path} is damaged: it is not the card of a classifier.")
+    if value["schema_version"] > SCHEMA_VERSION:
+        raise ClassifierError(f"{path} was written by a newer Foveal (schema {value['schema_version']}); update Foveal.")
+    return value

@@ -1,0 +1,199 @@
+"""The classifier: a network, its classes and its preprocessing, as one thing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+
+from foveal.classifier import artefact
+from foveal.classifier.artefact import Card
+from foveal.classifier.device import choose_device, saying_out_of_memory
+from foveal.classifier.inference import BATCH, logits, probabilities
+from foveal.classifier.prediction import Prediction
+from foveal.data.images import read_file
+from foveal.errors import ClassifierError, DataError, UsageError, listed
+from foveal.models.anatomy import layer_table
+from foveal.models.catalog import checked_options, create_model, find
+from foveal.models.network import Network, parameter_count
+from foveal.preprocess import Preprocess, UnreadableImageError, array_picture, as_grey_or_rgb, decode, size_is_checked_here
+
+Input = str | Path | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """Says which class an image shows. Made by training, or by `Classifier.load`."""
+
+    network: Network
+    architecture: str
+    options: dict[str, Any]
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    provenance: dict[str, Any] = field(default_factory=dict)
+    hash: str = ""  # content hash of what is on disk; empty before it is saved
+
+    def __repr__(self) -> str:
+        return f"Classifier({self.architecture}: {', '.join(self.classes)})"
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto") -> Classifier:
+        """Return the classifier in a run directory or in its ``classifier`` folder.
+
+        Raises ClassifierError when it is missing, incomplete, damaged, of another shape or not finite.
+        """
+        folder = find_folder(Path(path))
+        card, weights, content_hash = artefact.read(folder)
+        preprocess = card.preprocess
+        name = str(card.architecture.get("name"))
+        options = dict(card.architecture.get("options", {}))
+        try:
+            with torch.random.fork_rng(devices=[]):
+                network = create_model(
+                    name,
+                    classes=len(card.classes),
+                    channels=preprocess.channels,
+                    size=(preprocess.height, preprocess.width),
+                    options=options,
+                )
+        except UsageError as error:
+            raise ClassifierError(f"{folder / artefact.CARD} does not describe a network: {error}") from error
+        artefact.check_weights(weights, network.state_dict(), folder)
+        network.load_state_dict(weights)
+        network.to(device=choose_device(device), memory_format=torch.channels_last)
+        network.eval()
+        return cls(network, name, options, card.classes, preprocess, dict(card.provenance), content_hash)
+
+    def save(self, folder: str | Path) -> str:
+        """Write ``classifier.json`` and ``weights.safetensors`` into `folder`; return the content hash."""
+        entry = find(self.architecture)
+        options = {**entry.options(), **checked_options(entry, self.options)}
+        size = (self.preprocess.channels, self.preprocess.height, self.preprocess.width)
+        card = Card(
+            architecture={
+                "name": entry.name,
+                "options": options,
+                "title": entry.title,
+                "year": entry.year,
+                "paper": entry.paper,
+            },
+            classes=self.classes,
+            preprocess=self.preprocess,
+            parameters=self.parameters,
+            layers=tuple(layer.to_dict() for layer in layer_table(self.network, *size)),
+            provenance=self.provenance,
+        )
+        return artefact.write(Path(folder), card, self.network.state_dict())
+
+    def predict(self, images: Input | Sequence[Input]) -> list[Prediction]:
+        """Return one prediction an image, in order.
+
+        Args:
+            images: a path, a picture, a uint8 array (H, W) or (H, W, C), or a sequence of these
+                (an array (N, H, W, C) counts as one).
+
+        Raises:
+            DataError: listing every image that cannot be read; nothing is predicted then.
+        """
+        inputs = _sequence(images)
+        results = list(self.stream(inputs))
+        failures = [str(one) for one in results if isinstance(one, FailedInput)]
+        if failures:
+            raise DataError(f"{len(failures)} of {len(inputs)} images cannot be used:\n{listed(failures)}")
+        return [one for one in results if isinstance(one, Prediction)]
+
+    def stream(self, images: Sequence[Input], batch_size: int = BATCH) -> Iterator[Prediction | FailedInput]:
+        """Yield a prediction or a failure for each image, in order, holding one batch in memory."""
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            for start in range(0, len(images), batch_size):
+                batch = images[start : start + batch_size]
+                with size_is_checked_here():
+                    read = list(pool.map(self._read, batch, range(start, start + len(batch))))
+                pixels = [one[2] for one in read if not isinstance(one, FailedInput)]
+                rows = iter(self.probabilities(np.stack(pixels)) if pixels else ())
+                for one in read:
+                    yield one if isinstance(one, FailedInput) else self._prediction(one[0], one[1], next(rows))
+
+    @property
+    def parameters(self) -> int:
+        """The number of trainable parameters."""
+        return parameter_count(self.network)
+
+    def probabilities(self, pixels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return probabilities (N, classes) for uint8 `pixels` (N, H, W, C) that went through the preprocessing.
+
+        With `rows`, for the images at these rows only.
+        """
+        device = next(self.network.parameters()).device
+        with saying_out_of_memory("ask for fewer images at once"):
+            return probabilities(logits(self.network, self.preprocess, pixels, rows=rows, device=device))
+
+    def _read(self, image: Input, position: int) -> tuple[str, str, np.ndarray] | FailedInput:
+        """Return (name, hash, pixels (H, W, C)) of one input."""
+        name = str(image) if isinstance(image, str | Path) else f"#{position}"
+        try:
+            if isinstance(image, str | Path):
+                content = read_file(Path(image))
+                return name, hashlib.sha256(content).hexdigest(), self.preprocess.geometry(decode(content))
+            picture = _array(image) if isinstance(image, np.ndarray) else as_grey_or_rgb(image)
+            digest = hashlib.sha256(picture.tobytes()).hexdigest()
+            return name, digest, self.preprocess.geometry(picture)
+        except UnreadableImageError as error:
+            return FailedInput(name, str(error))
+
+    def _prediction(self, name: str, digest: str, row: np.ndarray) -> Prediction:
+        best = int(row.argmax())
+        named = dict(zip(self.classes, row.tolist(), strict=True))
+        return Prediction(self.classes[best], float(row[best]), named, name, digest, self.hash)
+
+
+@dataclass(frozen=True)
+class FailedInput:
+    """An image that could not be read, and why."""
+
+    input: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.input}: {self.reason}"
+
+
+def find_folder(path: Path) -> Path:
+    """Return the classifier's folder for a run directory or the folder itself; ClassifierError when there is none."""
+    for folder in (path / "classifier", path):
+        if (folder / artefact.CARD).is_file() or (folder / artefact.WEIGHTS).is_file():
+            return folder
+    if not path.exists():
+        raise ClassifierError(f"There is no run or classifier at {path}.")
+    if (path / "recipe.toml").is_file():
+        raise ClassifierError(f"The run {path} has not finished; go on with: foveal train --resume {path}")
+    raise ClassifierError(f"{path} is neither a run nor a classifier: {artefact.CARD} is missing.")
+
+
+def _sequence(images: Input | Sequence[Input]) -> Sequence[Input]:
+    if isinstance(images, str | Path | Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 or (images.ndim == 3 and images.shape[2] not in (1, 3)) else [images]
+    return images
+
+
+def _array(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8:
+        raise UnreadableImageError(f"it is {pixels.dtype}; give uint8 from 0 to 255")
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        raise UnreadableImageError(f"its shape is {pixels.shape}; give (H, W) or (H, W, 1 or 3)")
+    return array_picture(pixels)
+
+

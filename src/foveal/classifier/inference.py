@@ -1,0 +1,51 @@
+"""Pixels in, logits and probabilities out: the one way in which a network is asked, by training and by prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foveal.preprocess import Preprocess
+
+BATCH = 256
+DECIMALS = 9
+
+
+@torch.inference_mode()
+def logits(
+    network: nn.Module,
+    preprocess: Preprocess,
+    pixels: np.ndarray,
+    *,
+    rows: np.ndarray | None = None,
+    device: torch.device,
+    channels_last: bool = True,
+    batch_size: int = BATCH,
+    done: Callable[[int], None] = lambda _: None,
+) -> Tensor:
+    """Return float32 logits (N, classes) on the CPU for uint8 `pixels` (N, H, W, C), or for those at `rows`.
+
+    The network must be on `device`; it is asked in eval mode and left in the mode it was in.
+    """
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        parts = []
+        for start in range(0, len(pixels) if rows is None else len(rows), batch_size):
+            part = slice(start, start + batch_size)
+            batch = torch.as_tensor(pixels[part if rows is None else rows[part]]).to(device)  # (B, H, W, C)
+            x = preprocess.normalise(batch)  # (B, C, H, W)
+            parts.append(network(x if channels_last else x.contiguous()).float())
+            done(len(batch))
+        return torch.cat(parts).cpu()
+    finally:
+        for module in training:
+            module.training = True
+
+
+def probabilities(values: Tensor) -> np.ndarray:
+    """Return softmax of logits (N, classes) in float64, rounded to nine decimals, as it is stored and reported."""
+    return np.round(torch.softmax(values.double(), dim=1).numpy(), DECIMALS)

@@ -1,0 +1,104 @@
+"""The dataset: the records read from a source, column by column."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from foveal.data.images import Images, Scan
+from foveal.errors import DataError, listed
+from foveal.progress import Progress
+
+SPLITS = ("train", "validation", "test")
+UNLABELLED = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with labels and, where the source says them, groups, sources and splits.
+
+    Row i of every column speaks of image i. Empty strings in `groups`, `sources` and `given_splits`
+    mean *unknown*; a column of which nothing is known is all empty.
+    """
+
+    name: str
+    origin: str  # what `foveal train` was given, to find the data again; empty for arrays
+    classes: tuple[str, ...]
+    images: Images
+    record_ids: np.ndarray  # (N,) str, unique
+    labels: np.ndarray  # (N,) int64, index into classes; -1 where unlabelled
+    groups: np.ndarray  # (N,) str: patient or other unit that must not be torn apart
+    sources: np.ndarray  # (N,) str: hospital, device, collection
+    given_splits: np.ndarray  # (N,) str: train, validation, test, or empty
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        columns = ("record_ids", "labels", "groups", "sources", "given_splits")
+        uneven = [name for name in columns if len(getattr(self, name)) != count]
+        if uneven:
+            raise DataError(f"{self.name}: {count} images, but {', '.join(uneven)} of another length.")
+        ids, counts = np.unique(self.record_ids, return_counts=True)
+        if len(ids) != count:
+            raise DataError(f"{self.name}: these records appear more than once:\n{listed(ids[counts > 1])}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        classes = ", ".join(self.classes[:6]) + (", …" if len(self.classes) > 6 else "")
+        return f"Dataset({self.name!r}: {len(self):,} images, {len(self.classes)} classes: {classes})"
+
+    @cached_property
+    def scan(self) -> Scan:
+        """What every image is (hash, size, grey or colour), read once and without a display."""
+        return self.scanned(Progress(silent=True))
+
+    def scanned(self, progress: Progress) -> Scan:
+        """Return `scan`, showing the progress of the first reading."""
+        if "scan" not in self.__dict__:
+            self.__dict__["scan"] = self.images.scan(progress)
+        scan: Scan = self.__dict__["scan"]
+        return scan
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over every image's content, label, group, source and given split, whatever their order."""
+        names = np.array([*self.classes, ""])  # index -1 is the empty name
+        columns = (self.scan.digests, names[self.labels], self.groups, self.sources, self.given_splits)
+        lines = sorted("\t".join(row) for row in zip(*columns, strict=True))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def take(self, indices: np.ndarray) -> Dataset:
+        """Return the dataset of the records at `indices`, in that order, with the same classes."""
+        taken = Dataset(
+            self.name,
+            self.origin,
+            self.classes,
+            self.images.take(indices),
+            self.record_ids[indices],
+            self.labels[indices],
+            self.groups[indices],
+            self.sources[indices],
+            self.given_splits[indices],
+        )
+        if "scan" in self.__dict__:
+            old = self.scan
+            kept = {int(row): i for i, row in enumerate(indices)}
+            unreadable = {kept[i]: why for i, why in old.unreadable.items() if i in kept}
+            taken.__dict__["scan"] = Scan(
+                old.digests[indices], old.heights[indices], old.widths[indices], old.channels[indices], unreadable
+            )
+        return taken
+
+    def class_counts(self) -> dict[str, int]:
+        """Return class → number of images."""
+        counts = np.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
+
+def unknown(count: int) -> np.ndarray:
+    """Return a column of which nothing is known."""
+    return np.zeros(count, dtype="<U1")

@@ -1,0 +1,80 @@
+"""All images decoded once: one uint8 array in memory, or memory-mapped on disk above a limit."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from foveal.data.images import Images
+from foveal.errors import OutputError, ResourceError
+from foveal.files import saying_why
+from foveal.preprocess import Preprocess
+from foveal.progress import Progress
+
+GIB = 1 << 30
+
+
+def decode_all(
+    images: Images, rows: np.ndarray, preprocess: Preprocess, *, memory_gib: float, scratch: Path, progress: Progress
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Return uint8 pixels (len(rows), H, W, C) of the images at `rows`, and image → reason for those that failed.
+
+    Above `memory_gib` the array is memory-mapped from an unnamed file in the folder `scratch`, which
+    vanishes with the process. Raises OutputError when the disk cannot hold it, ResourceError out of memory.
+    """
+    shape = (len(rows), preprocess.height, preprocess.width, preprocess.channels)
+    size = int(np.prod(shape, dtype=np.int64))
+    try:
+        pixels = _mapped(shape, size, scratch) if size > memory_gib * GIB else np.zeros(shape, np.uint8)
+        failures = images.decode(rows, preprocess, pixels, progress)
+    except MemoryError as error:
+        raise ResourceError(
+            f"There is not enough memory for {len(rows):,} images of {shape[1]}×{shape[2]} ({size / GIB:.1f} GiB): "
+            "lower --memory-gib (they are then kept on disk) or --size."
+        ) from error
+    return pixels, failures
+
+
+def mean_and_std(pixels: np.ndarray, rows: np.ndarray, preprocess: Preprocess) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation a channel, on the scale 0 to 1, over the content box of the images at `rows`.
+
+    A standard deviation below one grey level counts as one level, so constant images do not divide by zero.
+    """
+    top = (preprocess.height - preprocess.content_height) // 2
+    left = (preprocess.width - preprocess.content_width) // 2
+    box = (slice(top, top + preprocess.content_height), slice(left, left + preprocess.content_width))
+    counts = np.zeros((preprocess.channels, 256), np.int64)
+    for start in range(0, len(rows), 1024):
+        part = pixels[rows[start : start + 1024]][:, box[0], box[1]]  # (n, h, w, C)
+        for channel in range(preprocess.channels):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
+    levels = np.arange(256) / 255
+    mean = counts @ levels / counts.sum(axis=1)
+    variance = counts @ levels**2 / counts.sum(axis=1) - mean**2
+    std = np.maximum(np.sqrt(np.maximum(variance, 0)), 1 / 255)
+    return tuple(round(float(one), 6) for one in mean), tuple(round(float(one), 6) for one in std)
+
+
+def _mapped(shape: tuple[int, ...], size: int, scratch: Path) -> np.ndarray:
+    with saying_why(scratch):
+        scratch.mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=scratch, prefix=".pixels-")  # noqa: SIM115 - lives as long as the array
+        try:
+            if hasattr(file, "fileno"):
+                _reserve(file.fileno(), size)
+        except OutputError:
+            file.close()
+            raise
+        return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
+
+
+def _reserve(handle: int, size: int) -> None:
+    """Claim the room on disk now, so that a full disk is an error here and not a crash while writing."""
+    import os
+
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(handle, 0, size)
+    else:
+        os.truncate(handle, size)

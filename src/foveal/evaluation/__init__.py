@@ -1,0 +1,1 @@
+"""Numbers that can be acted on: metrics with intervals, from labels and probabilities."""

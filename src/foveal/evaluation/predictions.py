@@ -1,0 +1,25 @@
+"""predictions.csv: one row an image, from which every metric can be computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from foveal.files import write_csv
+
+
+def write_predictions(
+    path: Path, record_ids: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
+) -> None:
+    """Write record_id, label, predicted, probability (of the predicted class) and ``p:<class>`` for every class."""
+    predicted = probabilities.argmax(axis=1)
+    header = ["record_id", "label", "predicted", "probability", *(f"p:{name}" for name in classes)]
+    rows = (
+        [record_id, classes[label], classes[guess], f"{row[guess]:.9f}", *(f"{value:.9f}" for value in row)]
+        for record_id, label, guess, row in zip(
+            record_ids, labels.tolist(), predicted.tolist(), probabilities.tolist(), strict=True
+        )
+    )
+    write_csv(path, header, rows)

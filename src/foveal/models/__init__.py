@@ -1,0 +1,1 @@
+"""Architectures: the catalog, and one file a family."""

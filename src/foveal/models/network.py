@@ -1,0 +1,60 @@
+"""What every architecture of the catalog is: a module that names its stages."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+
+from torch import nn
+
+from foveal.errors import UsageError
+
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
+
+class Network(nn.Module):
+    """Takes normalised images (B, C, H, W), returns logits (B, classes).
+
+    `stages` maps the name that the paper gives a stage (``C3``) to the module whose output it is.
+    """
+
+    stages: Mapping[str, str]
+
+
+class Stack(Network, nn.Sequential):
+    """A network that runs top-down, one named layer after the other."""
+
+    def __init__(self, layers: Iterable[tuple[str, nn.Module]], stages: Mapping[str, str]) -> None:
+        super().__init__(OrderedDict(layers))
+        self.stages = dict(stages)
+
+
+def make_activation(name: str) -> nn.Module:
+    """Return the activation called `name`; UsageError lists the names there are."""
+    if name not in ACTIVATIONS:
+        raise UsageError(f'There is no activation "{name}"; choose {", ".join(ACTIVATIONS)}.')
+    return ACTIVATIONS[name]()
+
+
+def xavier_(network: nn.Module, gain: float = 1.0) -> None:
+    """Glorot-uniform weights and zero biases in every convolution and dense layer (Glorot, Bengio 2010)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(module.weight, gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def kaiming_(network: nn.Module) -> None:
+    """He-normal weights for ReLU, fan out, and zero biases in every convolution and dense layer (He et al. 2015)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out" if isinstance(module, nn.Conv2d) else "fan_in")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+

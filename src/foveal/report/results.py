@@ -1,0 +1,229 @@
+"""The stored results of a run, as the report reads them: one frozen record a noun."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from foveal.errors import ClassifierError
+from foveal.run import Run, read_json
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share with its confidence interval, all between 0 and 1."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    method: str
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """What was measured for one class; None where it is undefined."""
+
+    name: str
+    precision: Estimate | None
+    recall: Estimate | None
+    f1: float | None
+    support: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What was measured on one set of images."""
+
+    n: int
+    accuracy: Estimate | None
+    loss: float | None
+    macro_f1: float | None
+    per_class: tuple[ClassScores, ...]
+    confusion: tuple[tuple[int, ...], ...]  # [true][predicted]
+    classes: tuple[str, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the training went."""
+
+    epochs: int
+    best_epoch: int
+    stopped_early: bool
+    seconds: float
+    parameters: int
+    images_per_s: float | None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One row of history.csv."""
+
+    number: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the classifier said of one test image."""
+
+    record_id: str
+    label: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the audit found in the data."""
+
+    name: str
+    severity: str
+    sentence: str
+    count: int
+    records: tuple[str, ...]
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the network's table."""
+
+    name: str
+    type: str
+    output: str
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything the report tells."""
+
+    dataset: dict[str, Any]
+    split: dict[str, Any]
+    findings: tuple[Finding, ...]
+    training: Training
+    validation: Scores
+    test: Scores
+    history: tuple[Epoch, ...]
+    answers: tuple[Answer, ...]
+    architecture: dict[str, Any]
+    layers: tuple[Layer, ...]
+    preprocess: dict[str, Any]
+    content_hash: str
+    recipe: dict[str, Any]
+    recipe_text: str
+    environment: dict[str, Any]
+
+
+def read_results(run: Run) -> Results:
+    """Read the stored results of `run`; ClassifierError when a file is missing, damaged or lacks something."""
+    metrics, audit, recipe = run.metrics, run.audit, run.recipe
+    classifier = read_json(run.classifier_dir / "classifier.json")
+    try:
+        return Results(
+            dataset=audit["dataset"],
+            split=audit["split"],
+            findings=tuple(_finding(entry) for entry in audit["findings"]),
+            training=_training(metrics["training"]),
+            validation=_scores(metrics["validation"]),
+            test=_scores(metrics["test"]),
+            history=tuple(_epoch(row) for row in run.history),
+            answers=tuple(
+                Answer(row["record_id"], row["label"], row["predicted"], float(row["probability"]))
+                for row in run.predictions("test")
+            ),
+            architecture=classifier["architecture"],
+            layers=tuple(_layer(entry) for entry in classifier["layers"]),
+            preprocess=classifier["preprocess"],
+            content_hash=str(classifier["content_hash"]),
+            recipe=recipe,
+            recipe_text=run.recipe_file.read_text(encoding="utf-8"),
+            environment=run.environment,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ClassifierError(f"The stored results in {run.path} are incomplete or damaged: {error!r}.") from error
+
+
+def _estimate(entry: dict[str, Any] | None) -> Estimate | None:
+    if entry is None or entry["value"] is None:
+        return None
+    return Estimate(
+        float(entry["value"]), float(entry["low"]), float(entry["high"]), float(entry["level"]), str(entry["method"])
+    )
+
+
+def _scores(entry: dict[str, Any]) -> Scores:
+    classes = tuple(str(name) for name in entry["classes"])
+    per_class = entry["per_class"]
+    return Scores(
+        n=int(entry["n"]),
+        accuracy=_estimate(entry["accuracy"]),
+        loss=entry.get("loss"),
+        macro_f1=entry.get("macro_f1"),
+        per_class=tuple(
+            ClassScores(
+                name=name,
+                precision=_estimate(per_class[name]["precision"]),
+                recall=_estimate(per_class[name]["recall"]),
+                f1=per_class[name]["f1"],
+                support=int(per_class[name]["support"]),
+            )
+            for name in classes
+        ),
+        confusion=tuple(tuple(int(number) for number in row) for row in entry["confusion"]),
+        classes=classes,
+        note=str(entry.get("note") or ""),
+    )
+
+
+def _training(entry: dict[str, Any]) -> Training:
+    return Training(
+        epochs=int(entry["epochs"]),
+        best_epoch=int(entry["best_epoch"]),
+        stopped_early=bool(entry["stopped_early"]),
+        seconds=float(entry["seconds"]),
+        parameters=int(entry["parameters"]),
+        images_per_s=entry.get("images_per_s"),
+    )
+
+
+def _epoch(row: dict[str, float]) -> Epoch:
+    return Epoch(
+        number=int(row["epoch"]),
+        train_loss=row["train_loss"],
+        train_accuracy=row["train_accuracy"],
+        validation_loss=row["validation_loss"],
+        validation_accuracy=row["validation_accuracy"],
+        learning_rate=row["learning_rate"],
+        seconds=row["seconds"],
+    )
+
+
+def _finding(entry: dict[str, Any]) -> Finding:
+    return Finding(
+        name=str(entry["name"]),
+        severity=entry["severity"] if entry["severity"] in ("block", "warn") else "note",
+        sentence=str(entry["sentence"]),
+        count=int(entry["count"]),
+        records=tuple(str(record) for record in entry["records"]),
+        accepted=bool(entry.get("accepted", False)),
+    )
+
+
+def _layer(entry: dict[str, Any]) -> Layer:
+    return Layer(
+        name=str(entry["name"]),
+        type=str(entry["type"]),
+        output=str(entry["output"]),
+        parameters=int(entry["parameters"]),
+        macs=int(entry["macs"]),
+    )

@@ -1,0 +1,1 @@
+"""Training: the recipe, the optimiser, the schedule, the loop, and checkpoints that resume exactly."""

@@ -1,0 +1,39 @@
+"""How training went: one row an epoch, in history.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from foveal.files import write_csv
+from foveal.progress import duration
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch. Training figures are means over the epoch's batches, while the weights moved."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float  # of the last batch
+    seconds: float
+    images_per_s: float
+    best: int  # 1 where the validation loss was the lowest so far
+
+    def sentence(self, epochs: int, left_s: float) -> str:
+        """Return the line that is printed after the epoch."""
+        return (
+            f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}"
+            f"  train loss {self.train_loss:.4f}  accuracy {self.train_accuracy:6.2%}"
+            f"  |  validation loss {self.validation_loss:.4f}  accuracy {self.validation_accuracy:6.2%}"
+            f"  |  {self.images_per_s:,.0f} images/s, {duration(left_s)} left{'  *' if self.best else ''}"
+        )
+
+
+def write_history(path: Path, rows: Sequence[EpochRow]) -> None:
+    """Replace `path` by all rows so far."""
+    write_csv(path, [field.name for field in fields(EpochRow)], [list(asdict(row).values()) for row in rows])

@@ -1,0 +1,130 @@
+"""The recipe: every choice of a training run, frozen, to and from TOML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from foveal.data.sources.manifest import Columns
+from foveal.errors import UsageError, nearest
+from foveal.files import write_text
+from foveal.run import SCHEMA_VERSION, read_toml
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+LEARNING_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001}
+IMAGES_WORTH_SEEING = 500_000
+FEWEST_EPOCHS, MOST_EPOCHS = 10, 40
+
+
+class Recipe(BaseModel):
+    """Every choice of a training run. A field left at None is chosen from the data when training begins.
+
+    The same names are the options of ``foveal train`` (with dashes) and the arguments of ``foveal.train``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    # data
+    source: str = ""
+    path_column: str | None = None
+    label_column: str | None = None
+    group_column: str | None = None
+    source_column: str | None = None
+    split_column: str | None = None
+    classes: tuple[str, ...] | None = None
+    skip_unreadable: bool = False
+    accept: tuple[str, ...] = ()
+    split_by: Literal["group", "image"] = "group"
+    validation: Share = 0.15
+    test: Share = 0.15
+
+    # what the network sees
+    size: tuple[Count, Count] | None = None  # (height, width)
+    channels: Literal[1, 3] | None = None
+    fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
+
+    # the network
+    model: str = "lenet5"
+    model_options: dict[str, str | int | float | bool] = {}
+
+    # training
+    epochs: Count | None = None
+    batch_size: Count = 64
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "adamw"
+    learning_rate: Positive | None = None
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # SGD only
+    nesterov: bool = False  # SGD only
+    schedule: Literal["one_cycle", "cosine", "step", "plateau", "constant"] = "one_cycle"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    clip_norm: Positive | None = None
+    patience: Annotated[int, Field(ge=0)] = 10  # epochs without a better validation loss; 0: never stop early
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    # the machine
+    device: str = "auto"
+    threads: Count | None = None
+    mixed_precision: bool = True  # on CUDA only
+    channels_last: bool = True
+    memory_gib: Positive = 4.0  # above this the decoded images are memory-mapped from disk
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(
+            self.path_column, self.label_column, self.group_column, self.source_column, self.split_column
+        )
+
+    def changed(self, changes: Mapping[str, Any]) -> Recipe:
+        """Return this recipe with `changes`; UsageError names an unknown field (and the nearest) or a bad value."""
+        return parse_recipe({**self.model_dump(exclude_unset=True), **changes})
+
+    def resolved(self, *, train_images: int, size: tuple[int, int], channels: int, device: str, threads: int) -> Recipe:
+        """Return this recipe with everything chosen that was left open; what was said stays.
+
+        Epochs: so many that about half a million images are seen, from 10 to 40.
+        """
+        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(IMAGES_WORTH_SEEING / train_images)))
+        open_fields = {
+            "epochs": epochs,
+            "learning_rate": LEARNING_RATES[self.optimizer],
+            "threads": threads,
+        }
+        chosen = {name: value for name, value in open_fields.items() if getattr(self, name) is None}
+        return self.changed({**chosen, "size": size, "channels": channels, "device": device})
+
+    def write(self, path: Path) -> None:
+        """Write the recipe as TOML, open fields left out."""
+        import tomli_w
+
+        fields = {name: value for name, value in self.model_dump().items() if value is not None}
+        write_text(path, tomli_w.dumps({"schema_version": SCHEMA_VERSION, **fields}))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Return the recipe in a TOML file; UsageError for unknown or wrong fields, ClassifierError when unreadable."""
+    fields = read_toml(path)
+    fields.pop("schema_version", None)
+    try:
+        return parse_recipe(fields)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def parse_recipe(fields: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with `fields`; UsageError says which field is wrong and how."""
+    try:
+        return Recipe.model_validate(dict(fields))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][:1])
+        if first["type"] == "extra_forbidden":
+            raise UsageError(f'A recipe has no field "{name}".{nearest(name, Recipe.model_fields)}') from error
+        raise UsageError(f"{name} = {first['input']!r} is wrong: {first['msg'].lower()}.") from error

@@ -1,0 +1,110 @@
+"""Everything that a training step depends on and changes, which is what a checkpoint holds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from foveal.classifier.device import autocast_type
+from foveal.errors import ClassifierError
+from foveal.run import Run
+from foveal.training.checkpoint import (
+    Checkpoint,
+    random_state,
+    read_checkpoint,
+    restore_network,
+    restore_random_state,
+    write_checkpoint,
+)
+from foveal.training.history import EpochRow
+from foveal.training.loss_scale import LossScale
+from foveal.training.optimizer import Optimizer, make_optimizer
+from foveal.training.recipe import Recipe
+from foveal.training.schedule import Schedule
+
+
+@dataclass
+class Position:
+    """How far training has come; the sums are over the images of the epoch at hand."""
+
+    epoch: int = 0  # epochs finished
+    batch: int = 0  # batches finished in the epoch at hand
+    seen: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
+    best_loss: float = math.inf
+    best_epoch: int = 0
+    history: list[EpochRow] = field(default_factory=list)
+
+    def next_epoch(self) -> None:
+        """Count the epoch at hand as finished and start its sums anew."""
+        self.epoch += 1
+        self.batch = self.seen = self.correct = 0
+        self.loss_sum = self.seconds = 0.0
+
+
+@dataclass
+class TrainingState:
+    """The network, its optimiser, the schedule, the loss scale of half precision, and the position."""
+
+    network: nn.Module
+    optimizer: Optimizer
+    schedule: Schedule
+    loss_scale: LossScale
+    device: torch.device
+    position: Position = field(default_factory=Position)
+
+    @classmethod
+    def begin(cls, network: nn.Module, recipe: Recipe, steps: int) -> TrainingState:
+        """Return the state before the first step of `steps`, with `network` moved to the recipe's device."""
+        device = torch.device(recipe.device)
+        network.to(device=device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
+        optimizer = make_optimizer(
+            recipe.optimizer,
+            network.parameters(),
+            weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum,
+            nesterov=recipe.nesterov,
+        )
+        half = autocast_type(device, wanted=recipe.mixed_precision)
+        schedule = Schedule(recipe.schedule, recipe.learning_rate or 0.0, steps)
+        return cls(network, optimizer, schedule, LossScale.for_type(half), device)
+
+    def save(self, run: Run) -> None:
+        """Replace the run's last checkpoint by this state."""
+        state: dict[str, Any] = {
+            **asdict(self.position),
+            "best_loss": repr(self.position.best_loss),
+            "optimizer_steps": self.optimizer.steps,
+            "plateau": {name: repr(value) for name, value in self.schedule.plateau.items()},
+            "loss_scale": asdict(self.loss_scale),
+        }
+        tensors = Checkpoint(
+            self.network.state_dict(), self.optimizer.tensors(), random_state(self.device), state
+        )
+        write_checkpoint(run.checkpoint_file("last"), tensors)
+
+    def restore(self, run: Run) -> bool:
+        """Take over the run's last checkpoint, if there is one, and say whether there was."""
+        path = run.checkpoint_file("last")
+        if not path.exists():
+            return False
+        saved = read_checkpoint(path)
+        restore_network(self.network, saved.network, path)
+        self.optimizer.restore(saved.optimizer, saved.state["optimizer_steps"])
+        try:
+            state = dict(saved.state)
+            state["history"] = [EpochRow(**row) for row in state["history"]]
+            state["best_loss"] = float(state["best_loss"])
+            self.schedule.plateau = {name: float(value) for name, value in state["plateau"].items()}
+            self.loss_scale = LossScale(**state["loss_scale"])
+            self.position = Position(**{name: state[name] for name in Position.__dataclass_fields__})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ClassifierError(f"The checkpoint {path} is damaged: {error}.") from error
+        restore_random_state(saved.random, self.device)
+        return True

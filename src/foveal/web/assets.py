@@ -1,0 +1,29 @@
+"""Templates, style sheets and scripts, read from beside the code that uses them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+
+def asset(package: str, name: str) -> str:
+    """Return the text of the data file `name` that lies beside the code of `package`."""
+    return files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def templates(package: str) -> Environment:
+    """Return a Jinja environment over the templates of `package`.
+
+    Every value is escaped whatever the template is called, an unknown name is an error rather than
+    nothing, and ``|tojson`` is safe inside a script element and keeps the order of keys.
+    """
+    environment = Environment(
+        loader=FunctionLoader(lambda name: asset(package, name)),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    return environment

@@ -1,0 +1,153 @@
+"""From a source to everything that training needs: readable images, audited, split, decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal import audit
+from foveal.audit.cheap import NAMES, check_labels
+from foveal.audit.finding import Finding
+from foveal.data.dataset import SPLITS, Dataset
+from foveal.data.images import Scan
+from foveal.data.pixels import decode_all, mean_and_std
+from foveal.data.splits import Split, make_split
+from foveal.errors import DataError, listed
+from foveal.models.catalog import find
+from foveal.preprocess import Preprocess
+from foveal.progress import Progress
+from foveal.run import SCHEMA_VERSION
+from foveal.training.loop import TrainingData
+from foveal.training.recipe import Recipe
+
+MOST_MARGIN = 4  # pixels a side up to which an image is framed rather than scaled
+LARGEST_DEFAULT = 64  # side, for networks without a native size
+SKIPPED = "unreadable-skipped"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A dataset ready for training. Row i of `pixels` is record i of `dataset`."""
+
+    dataset: Dataset
+    split: Split
+    findings: Sequence[Finding]
+    preprocess: Preprocess
+    pixels: np.ndarray
+
+    def training_data(self) -> TrainingData:
+        return TrainingData(
+            self.pixels,
+            self.dataset.labels,
+            self.split.indices("train"),
+            self.split.indices("validation"),
+            len(self.dataset.classes),
+        )
+
+
+def prepare(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) -> Prepared:
+    """Read, check, split and decode `dataset` by `recipe`. Nothing is written but scratch files.
+
+    Raises DataError listing every image that cannot be read (unless `skip_unreadable`), AuditError
+    for findings that block.
+    """
+    _refuse_unfit(dataset)
+    audit.refuse_blocking(check_labels(dataset), recipe.accept, NAMES)
+    scan = dataset.scanned(progress)
+    skipped = dict(scan.unreadable)
+    readable = np.flatnonzero(~np.isin(np.arange(len(dataset)), list(skipped)))
+    if not len(readable):
+        _refuse_unreadable(dataset, skipped)
+    preprocess = _geometry(scan, recipe)
+    pixels, failures = decode_all(
+        dataset.images, readable, preprocess, memory_gib=recipe.memory_gib, scratch=scratch, progress=progress
+    )
+    skipped |= failures
+    if skipped and not recipe.skip_unreadable:
+        _refuse_unreadable(dataset, skipped)
+    kept = ~np.isin(readable, list(failures))
+    used = dataset if not skipped else dataset.take(readable[kept])
+    pixels = pixels if kept.all() else pixels[kept]
+    split = make_split(
+        used, seed=recipe.seed, validation=recipe.validation, test=recipe.test, split_by=recipe.split_by
+    )
+    findings = audit.check(used, split.assigned, torn_on_purpose=recipe.split_by == "image")
+    findings = audit.refuse_blocking(findings, recipe.accept, NAMES)
+    if skipped:
+        findings.insert(0, _skipped(dataset, skipped))
+    mean, std = mean_and_std(pixels, split.indices("train"), preprocess)
+    return Prepared(used, split, findings, replace(preprocess, mean=mean, std=std), pixels)
+
+
+def describe_audit(prepared: Prepared) -> dict[str, Any]:
+    """Return what audit.json holds: the dataset, its split, the findings."""
+    dataset, split = prepared.dataset, prepared.split
+    (low_h, low_w), (high_h, high_w) = dataset.scan.sizes()
+    groups = dataset.groups[dataset.groups != ""]
+    one_size = dataset.scan.one_size()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "dataset": {
+            "name": dataset.name,
+            "origin": dataset.origin,
+            "content_hash": dataset.content_hash,
+            "n": len(dataset),
+            "n_groups": len(np.unique(groups)) if len(groups) else None,
+            "classes": dataset.class_counts(),
+            "image_sizes": f"{high_h}×{high_w}" if one_size else f"{low_h}×{low_w} to {high_h}×{high_w}",
+            "channels": prepared.preprocess.channels,
+        },
+        "split": {
+            "by": split.by,
+            "sentences": list(split.sentences),
+            "counts": {name: dataset.take(split.indices(name)).class_counts() for name in SPLITS},
+        },
+        "findings": [finding.to_dict() for finding in prepared.findings],
+    }
+
+
+def _refuse_unfit(dataset: Dataset) -> None:
+    if (dataset.labels < 0).any():
+        rows = dataset.record_ids[dataset.labels < 0]
+        raise DataError(f"{dataset.name}: {len(rows)} images have no label:\n{listed(rows, 5)}")
+    present = [name for name, count in dataset.class_counts().items() if count]
+    if len(present) < 2:
+        name = f'only the class "{present[0]}"' if present else "no images"
+        raise DataError(f"{dataset.origin or dataset.name} has {name}; a classifier needs at least two classes.")
+    absent = sorted(set(dataset.classes) - set(present))
+    if absent:
+        raise DataError(f"{dataset.name}: these classes have no image:\n{listed(absent)}")
+
+
+def _refuse_unreadable(dataset: Dataset, reasons: dict[int, str]) -> None:
+    lines = [f"{dataset.record_ids[row]}: {reason}" for row, reason in sorted(reasons.items())]
+    raise DataError(
+        f"{len(lines)} of {len(dataset):,} images cannot be used:\n{listed(lines, 100)}\n"
+        "Mend or remove them, or go on without them with --skip-unreadable."
+    )
+
+
+def _skipped(dataset: Dataset, reasons: dict[int, str]) -> Finding:
+    lines = tuple(f"{dataset.record_ids[row]}: {reason}" for row, reason in sorted(reasons.items()))
+    sentence = f"{len(lines):,} images cannot be read and were left out (--skip-unreadable)."
+    return Finding(SKIPPED, "warn", sentence, len(lines), lines)
+
+
+def _geometry(scan: Scan, recipe: Recipe) -> Preprocess:
+    """Choose channels and sizes: what the recipe says, else the network's native size, else the images' own.
+
+    Images that all have one size, at most 4 pixels a side smaller than the frame, are framed in
+    black, not scaled: MNIST's 28×28 in LeNet-5's 32×32.
+    """
+    own = scan.one_size()
+    channels = recipe.channels or (3 if (scan.channels == 3).any() else 1)
+    frame = recipe.size or find(recipe.model).native_size or own
+    if frame is None or (frame == own and recipe.size is None and max(own) > LARGEST_DEFAULT):
+        frame = (LARGEST_DEFAULT, LARGEST_DEFAULT)
+    margins = [outer - inner for outer, inner in zip(frame, own, strict=True)] if own else [-1]
+    content = own if own and all(0 <= margin <= 2 * MOST_MARGIN for margin in margins) else frame
+    return Preprocess(channels, *frame, *content, recipe.fit, (0.0,) * channels, (1.0,) * channels)

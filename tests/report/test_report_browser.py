@@ -1,0 +1,146 @@
+"""The page in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foveal.report import write_report
+
+sync_api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--no-first-run"),
+]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def show(browser, picture):
+    """Open a report; at the end no page may have said anything on its console."""
+    said: list[str] = []
+    contexts = []
+
+    def shown(stored, **options):
+        path = write_report(stored.write(), picture)
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.goto(path.as_uri())
+        return page
+
+    yield shown
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+def test_a_cell_shows_its_images_and_arrow_keys_move(stored, show) -> None:
+    page = show(stored)
+    cell = page.locator('[data-cell="4-4"]')
+    cell.click()
+    assert cell.get_attribute("aria-pressed") == "true"
+    number = int(cell.inner_text())
+    assert page.locator("#cell-pictures li").count() == number
+    assert page.locator("#cell-pictures img").first.evaluate("image => image.naturalWidth") == 28
+    assert page.locator("#cell-title").inner_text() == f"“4” recognised: {number} images"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement.dataset.cell") == "5-5"
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.cell") == "5-9"
+    page.keyboard.press("Enter")
+    assert page.locator("#cell-title").inner_text().startswith("“5” classified as “9”")
+    assert page.locator('.matrix [tabindex="0"]').count() == 1
+
+
+def test_every_cell_can_be_chosen(stored, show, hostile) -> None:
+    stored.classes = hostile
+    page = show(stored)
+    page.evaluate("document.querySelectorAll('[data-cell]').forEach(button => button.click())")
+    assert page.locator("#cell-images script, #cell-images b").count() == 0
+
+
+def test_headings_sort_with_what_is_undefined_last(stored, show) -> None:
+    stored.n, stored.classes = 11, [*"abcdefghijkl"]
+    page = show(stored)
+    recall = page.get_by_role("button", name="Recall")
+    column = page.locator("#classes tbody tr td:nth-child(3)")
+    recall.focus()
+    page.keyboard.press("Enter")
+    keys = column.evaluate_all("cells => cells.map(cell => cell.dataset.key)")
+    assert keys[-1] == ""
+    assert keys[:-1] == sorted(keys[:-1], key=float)
+    assert page.locator("#classes th[aria-sort]").get_attribute("aria-sort") == "ascending"
+    recall.click()
+    keys = column.evaluate_all("cells => cells.map(cell => cell.dataset.key)")
+    assert keys[-1] == ""
+    assert keys[:-1] == sorted(keys[:-1], key=float, reverse=True)
+
+
+def test_the_slider_reads_an_epoch(stored, show) -> None:
+    page = show(stored)
+    page.locator("#epoch").focus()
+    page.keyboard.press("Home")
+    assert page.locator("#reading").inner_text().startswith("Epoch 1: loss")
+    page.locator(".panel").first.hover()
+    assert not page.locator("#reading").inner_text().startswith("Epoch 1:")
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_the_page_never_scrolls_sideways(stored, show, hostile, width) -> None:
+    stored.classes = [*hostile, "x" * 200]
+    stored.record_id = ("y" * 150 + "{}").format
+    page = show(stored, viewport={"width": width, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach(node => { node.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_without_scripts_everything_else_is_there(stored, show) -> None:
+    page = show(stored, java_script_enabled=False)
+    assert page.locator("noscript .note").is_visible()
+    assert page.locator("#mistakes img").count() > 0
+    assert page.locator(".panel").count() == 2
+    assert not page.locator("#epoch").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_number_of_the_matrix_is_readable(stored, show, scheme) -> None:
+    page = show(stored, color_scheme=scheme)
+    page.evaluate(
+        """() => { const cells = [...document.querySelectorAll('.cell')];
+        cells.forEach((cell, i) => { cell.className = `cell ${i % 2 ? 'right' : 'wrong'} s${(i >> 1) % 7}`; }); }"""
+    )
+    pairs = page.evaluate(
+        """() => [...document.querySelectorAll('.cell')].slice(0, 14)
+        .map(cell => getComputedStyle(cell)).map(style => [style.color, style.backgroundColor])"""
+    )
+    assert len(set(map(tuple, pairs))) == 13  # an empty cell looks the same on and off the diagonal
+    for text, background in pairs:
+        assert contrast(text, background) >= 4.5, (text, background)
+
+
+def contrast(first: str, second: str) -> float:
+    """WCAG 2.2 contrast ratio of two ``rgb(…)``."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in colour.removeprefix("rgb(").removesuffix(")").split(",")]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    darker, lighter = sorted((luminance(first), luminance(second)))
+    return (lighter + 0.05) / (darker + 0.05)
