@@ -172,7 +172,9 @@ def as_grey_or_rgb(image: Image.Image) -> Image.Image:
     Raises UnreadableImageError for pixels whose range is unknown.
     """
     if image.mode in REFUSED_MODES:
-        raise UnreadableImageError(f"its pixels are {REFUSED_MODES[image.mode]}; save it as 8-bit or 16-bit grey or RGB")
+        raise UnreadableImageError(
+            f"its pixels are {REFUSED_MODES[image.mode]}; save it as 8-bit or 16-bit grey or RGB"
+        )
     if image.mode.startswith("I;16"):
         return Image.fromarray(np.round(np.asarray(image).astype(np.float32) / 257).astype(np.uint8))
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
@@ -213,7 +215,9 @@ def _opened(content: bytes) -> Image.Image:
     if frames > 1 and image.format != "MPO":
         raise UnreadableImageError(f"it has {frames} frames or pages; save the one you mean as a file of its own")
     if image.mode in REFUSED_MODES:
-        raise UnreadableImageError(f"its pixels are {REFUSED_MODES[image.mode]}; save it as 8-bit or 16-bit grey or RGB")
+        raise UnreadableImageError(
+            f"its pixels are {REFUSED_MODES[image.mode]}; save it as 8-bit or 16-bit grey or RGB"
+        )
     return image
 
 

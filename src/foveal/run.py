@@ -120,7 +120,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ClassifierError(f"{path} is damaged: it does not hold a JSON object.")
     if value.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
-        raise ClassifierError(f"{path} was written by a newer Foveal (schema {value['schema_version']}); update Foveal.")
+        raise ClassifierError(
+            f"{path} was written by a newer Foveal (schema {value['schema_version']}); update Foveal."
+        )
     return value
 
 

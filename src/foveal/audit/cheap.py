@@ -48,7 +48,9 @@ def check(dataset: Dataset, assigned: np.ndarray, *, torn_on_purpose: bool = Fal
     findings = check_labels(dataset)
     torn = _across(dataset.groups, assigned)
     if torn:
-        sentence = f"{len(torn):,} groups (patients) lie in more than one split, so the test would be answered from memory."
+        sentence = (
+            f"{len(torn):,} groups (patients) lie in more than one split, so the test would be answered from memory."
+        )
         rows = [f"{group}: {', '.join(sorted({str(assigned[row]) for row in rows}))}" for group, rows in torn.items()]
         findings.append(_finding(GROUP_ACROSS_SPLITS, "warn" if torn_on_purpose else "block", sentence, rows))
     same = _same(dataset.scan.digests)
@@ -65,7 +67,10 @@ def check(dataset: Dataset, assigned: np.ndarray, *, torn_on_purpose: bool = Fal
     two = {digest: rows for digest, rows in same.items() if len({int(dataset.labels[row]) for row in rows}) > 1}
     if two:
         sentence = f"{len(two):,} images appear under more than one label; at most one of the labels can be right."
-        pairs = [", ".join(f"{dataset.record_ids[row]} ({dataset.classes[dataset.labels[row]]})" for row in rows) for rows in two.values()]
+        pairs = [
+            ", ".join(f"{dataset.record_ids[row]} ({dataset.classes[dataset.labels[row]]})" for row in rows)
+            for rows in two.values()
+        ]
         findings.append(_finding(SAME_IMAGE_TWO_LABELS, "warn", sentence, pairs))
     counts = dataset.class_counts()
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)

@@ -39,5 +39,7 @@ def refuse_blocking(findings: Sequence[Finding], accepted: Iterable[str], known:
     if blocking:
         parts = [f"{one.sentence}\n{listed(one.records, 6)}" for one in blocking]
         names = " ".join(f"--accept {one.name}" for one in blocking)
-        raise AuditError("\n".join(parts) + f"\nMend the data, or go on knowingly with {names}; the report will say so.")
+        raise AuditError(
+            "\n".join(parts) + f"\nMend the data, or go on knowingly with {names}; the report will say so."
+        )
     return findings

@@ -127,5 +127,7 @@ def _card(folder: Path) -> dict[str, Any]:
     if not isinstance(value, dict) or not isinstance(value.get("schema_version"), int):
         raise ClassifierError(f"{path} is damaged: it is not the card of a classifier.")
     if value["schema_version"] > SCHEMA_VERSION:
-        raise ClassifierError(f"{path} was written by a newer Foveal (schema {value['schema_version']}); update Foveal.")
+        raise ClassifierError(
+            f"{path} was written by a newer Foveal (schema {value['schema_version']}); update Foveal."
+        )
     return value

@@ -25,7 +25,14 @@ from foveal.errors import ClassifierError, DataError, UsageError, listed
 from foveal.models.anatomy import layer_table
 from foveal.models.catalog import checked_options, create_model, find
 from foveal.models.network import Network, parameter_count
-from foveal.preprocess import Preprocess, UnreadableImageError, array_picture, as_grey_or_rgb, decode, size_is_checked_here
+from foveal.preprocess import (
+    Preprocess,
+    UnreadableImageError,
+    array_picture,
+    as_grey_or_rgb,
+    decode,
+    size_is_checked_here,
+)
 
 Input = str | Path | Image.Image | np.ndarray
 
@@ -195,5 +202,3 @@ def _array(pixels: np.ndarray) -> Image.Image:
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
         raise UnreadableImageError(f"its shape is {pixels.shape}; give (H, W) or (H, W, 1 or 3)")
     return array_picture(pixels)
-
-

@@ -20,7 +20,14 @@ class Batches:
     """
 
     def __init__(
-        self, pixels: np.ndarray, labels: np.ndarray, rows: np.ndarray, *, batch_size: int, seed: int, device: torch.device
+        self,
+        pixels: np.ndarray,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
     ) -> None:
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.count = len(rows)

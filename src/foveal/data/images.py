@@ -67,7 +67,9 @@ class Images(Protocol):
         """Hash every image and read its header."""
         ...
 
-    def decode(self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress) -> dict[int, str]:
+    def decode(
+        self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress
+    ) -> dict[int, str]:
         """Write the images at `indices` into `out` uint8 (len(indices), H, W, C); return image → reason it failed."""
         ...
 
@@ -111,7 +113,9 @@ class ImageFiles:
             in_threads(look, range(len(self)), stage.advance)
         return Scan(digests, sizes[:, 0], sizes[:, 1], sizes[:, 2].astype(np.int8), dict(sorted(unreadable.items())))
 
-    def decode(self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress) -> dict[int, str]:
+    def decode(
+        self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress
+    ) -> dict[int, str]:
         failures: dict[int, str] = {}
 
         def put(row: int) -> None:
@@ -155,7 +159,9 @@ class ImageArray:
             {},
         )
 
-    def decode(self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress) -> dict[int, str]:
+    def decode(
+        self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress
+    ) -> dict[int, str]:
         with progress.stage("fitting images", len(indices)) as stage:
             for start in range(0, len(indices), CHUNK * 16):
                 rows = slice(start, start + CHUNK * 16)

@@ -50,9 +50,7 @@ def load(
     if not isinstance(source, str | Path):
         if labels is None:
             raise UsageError("Arrays of images need labels: foveal.load(images, labels).")
-        return read_arrays(
-            source, labels, name=name, classes=classes, groups=groups, sources=sources, splits=splits
-        )
+        return read_arrays(source, labels, name=name, classes=classes, groups=groups, sources=sources, splits=splits)
     if any(value is not None for value in (labels, groups, sources, splits)):
         raise UsageError(f"labels, groups, sources and splits go with arrays; {source} brings its own.")
     dataset = _from_place(source, columns or Columns(), classes)

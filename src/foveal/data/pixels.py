@@ -37,7 +37,9 @@ def decode_all(
     return pixels, failures
 
 
-def mean_and_std(pixels: np.ndarray, rows: np.ndarray, preprocess: Preprocess) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def mean_and_std(
+    pixels: np.ndarray, rows: np.ndarray, preprocess: Preprocess
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation a channel, on the scale 0 to 1, over the content box of the images at `rows`.
 
     A standard deviation below one grey level counts as one level, so constant images do not divide by zero.

@@ -45,7 +45,9 @@ def make_split(dataset: Dataset, *, seed: int, validation: float, test: float, s
     Raises DataError when a class has too few groups to be in every split, or a given split lacks a class.
     """
     if not 0 < validation < 1 or not 0 < test < 1 or validation + test >= 1:
-        raise UsageError(f"validation ({validation}) and test ({test}) are shares above 0 that leave some for training.")
+        raise UsageError(
+            f"validation ({validation}) and test ({test}) are shares above 0 that leave some for training."
+        )
     given = set(dataset.given_splits.tolist())
     if given - {""} and "" in given:
         rows = dataset.record_ids[dataset.given_splits == ""]
@@ -91,9 +93,7 @@ def _units(dataset: Dataset, *, by_group: bool) -> np.ndarray:
     return np.array([number[row] for row in roots.tolist()])
 
 
-def _divide(
-    dataset: Dataset, assigned: np.ndarray, units: np.ndarray, shares: dict[str, float], seed: int
-) -> None:
+def _divide(dataset: Dataset, assigned: np.ndarray, units: np.ndarray, shares: dict[str, float], seed: int) -> None:
     """Move whole units from train to the splits in `shares`, so that each class gets its share in each."""
     free = assigned == "train"
     classes = len(dataset.classes)
@@ -179,7 +179,9 @@ def _sentences(
     elif len(made) == 2:
         sentences = [f"Split by lot, stratified by class, seed {seed}: {numbers} images."]
     else:
-        sentences = [f"The source gives the other splits; {made[0]} was drawn from train by lot, stratified, seed {seed}: {numbers} images."]
+        sentences = [
+            f"The source gives the other splits; {made[0]} was drawn from train by lot, stratified, seed {seed}: {numbers} images."
+        ]
     if not len(groups):
         sentences.append("The source names no groups (patients), so a leak between related images cannot be excluded.")
         return sentences
@@ -192,5 +194,7 @@ def _sentences(
     elif made:
         sentences.append(f"No group is torn: {len(np.unique(groups)):,} groups, each in one split.")
     if unknown:
-        sentences.append(f"{unknown:,} images have no group; each counts as its own, and a leak among them cannot be excluded.")
+        sentences.append(
+            f"{unknown:,} images have no group; each counts as its own, and a leak among them cannot be excluded."
+        )
     return sentences

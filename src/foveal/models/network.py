@@ -57,4 +57,3 @@ def kaiming_(network: nn.Module) -> None:
 def parameter_count(network: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-

@@ -60,7 +60,9 @@ def _layer(word: str, shape: Shape, *, bias: bool) -> tuple[nn.Module, Shape]:
     """Return the layer for `word` on an input of `shape`, and the shape that it gives."""
     spatial = len(shape) == 3
     if match := CONV.fullmatch(word):
-        out, kernel, padding, stride = (int(part or usual) for part, usual in zip(match.groups(), (0, 3, 0, 1), strict=True))
+        out, kernel, padding, stride = (
+            int(part or usual) for part, usual in zip(match.groups(), (0, 3, 0, 1), strict=True)
+        )
         if not spatial or not out or not kernel or not stride:
             raise UsageError(f'"{word}" is no convolution of an image: it needs channels, kernel and stride above 0.')
         channels, height, width = shape

@@ -63,7 +63,9 @@ def fit(
     run is kept), TrainingError when the loss is no number, ResourceError out of memory.
     """
     epochs, device = recipe.epochs or 1, torch.device(recipe.device)
-    batches = Batches(data.pixels, data.labels, data.train, batch_size=recipe.batch_size, seed=recipe.seed, device=device)
+    batches = Batches(
+        data.pixels, data.labels, data.train, batch_size=recipe.batch_size, seed=recipe.seed, device=device
+    )
     state = TrainingState.begin(network, recipe, steps=epochs * len(batches))
     state.restore(run)
     at = state.position

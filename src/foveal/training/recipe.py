@@ -78,9 +78,7 @@ class Recipe(BaseModel):
 
     @property
     def columns(self) -> Columns:
-        return Columns(
-            self.path_column, self.label_column, self.group_column, self.source_column, self.split_column
-        )
+        return Columns(self.path_column, self.label_column, self.group_column, self.source_column, self.split_column)
 
     def changed(self, changes: Mapping[str, Any]) -> Recipe:
         """Return this recipe with `changes`; UsageError names an unknown field (and the nearest) or a bad value."""

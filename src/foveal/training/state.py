@@ -63,7 +63,9 @@ class TrainingState:
     def begin(cls, network: nn.Module, recipe: Recipe, steps: int) -> TrainingState:
         """Return the state before the first step of `steps`, with `network` moved to the recipe's device."""
         device = torch.device(recipe.device)
-        network.to(device=device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format)
+        network.to(
+            device=device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format
+        )
         optimizer = make_optimizer(
             recipe.optimizer,
             network.parameters(),
@@ -84,9 +86,7 @@ class TrainingState:
             "plateau": {name: repr(value) for name, value in self.schedule.plateau.items()},
             "loss_scale": asdict(self.loss_scale),
         }
-        tensors = Checkpoint(
-            self.network.state_dict(), self.optimizer.tensors(), random_state(self.device), state
-        )
+        tensors = Checkpoint(self.network.state_dict(), self.optimizer.tensors(), random_state(self.device), state)
         write_checkpoint(run.checkpoint_file("last"), tensors)
 
     def restore(self, run: Run) -> bool:

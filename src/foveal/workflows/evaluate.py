@@ -110,7 +110,9 @@ def write_evaluation(
     metrics = measure(labels, probabilities, classifier.classes, dataset.groups[records]).to_dict()
     metrics["note"] = " ".join(part for part in (metrics["note"], note) if part)
     folder = run.evaluation_dir(name)
-    write_predictions(folder / "predictions.csv", dataset.record_ids[records], labels, probabilities, classifier.classes)
+    write_predictions(
+        folder / "predictions.csv", dataset.record_ids[records], labels, probabilities, classifier.classes
+    )
     header = {
         "schema_version": SCHEMA_VERSION,
         "classifier": classifier.hash,

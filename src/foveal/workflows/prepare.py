@@ -72,9 +72,7 @@ def prepare(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress)
     kept = ~np.isin(readable, list(failures))
     used = dataset if not skipped else dataset.take(readable[kept])
     pixels = pixels if kept.all() else pixels[kept]
-    split = make_split(
-        used, seed=recipe.seed, validation=recipe.validation, test=recipe.test, split_by=recipe.split_by
-    )
+    split = make_split(used, seed=recipe.seed, validation=recipe.validation, test=recipe.test, split_by=recipe.split_by)
     findings = audit.check(used, split.assigned, torn_on_purpose=recipe.split_by == "image")
     findings = audit.refuse_blocking(findings, recipe.accept, NAMES)
     if skipped:

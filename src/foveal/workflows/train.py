@@ -185,7 +185,12 @@ def _carry_on(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) 
         network = _build(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
         trained = fit_network(network, prepared.training_data(), preprocess, recipe, run, progress)
     classifier = Classifier(
-        network, recipe.model, dict(recipe.model_options), dataset.classes, preprocess, _provenance(run, prepared, trained)
+        network,
+        recipe.model,
+        dict(recipe.model_options),
+        dataset.classes,
+        preprocess,
+        _provenance(run, prepared, trained),
     )
     classifier.save(run.classifier_dir)
     classifier = Classifier.load(run.classifier_dir, device=recipe.device)
@@ -242,7 +247,9 @@ def _own_random_state(recipe: Recipe) -> Iterator[None]:
 
 def _refuse_existing(out: Path) -> None:
     if (out / "recipe.toml").is_file():
-        raise OutputError(f"{out} holds a run already; choose another --out, or go on with: foveal train --resume {out}")
+        raise OutputError(
+            f"{out} holds a run already; choose another --out, or go on with: foveal train --resume {out}"
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} exists already and is not empty; choose another --out.")
 
@@ -258,4 +265,3 @@ def _free_name(parent: Path, name: str) -> Path:
     """Return `parent`/`name`, with -2, -3, … where it is taken."""
     names = [name, *(f"{name}-{number}" for number in range(2, 10_000))]
     return next(parent / one for one in names if not (parent / one).exists())
-

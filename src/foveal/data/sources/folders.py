@@ -36,7 +36,9 @@ def read_folders(root: Path) -> Dataset:
         splits = [(SPLIT_FOLDERS[folder.name.lower()], folder) for folder in top]
     else:
         splits = [("", root)]
-    found = [(split, folder.name, path) for split, where in splits for folder in _folders(where) for path in _images(folder)]
+    found = [
+        (split, folder.name, path) for split, where in splits for folder in _folders(where) for path in _images(folder)
+    ]
     _refuse_loose(root, [where for _, where in splits])
     if not found:
         raise DataError(f"{root} holds no images: expected {root.name}/<class>/<image>.jpg (or .png, …).")

@@ -118,7 +118,9 @@ def _where(file: Path, header: list[str], columns: Columns) -> dict[str, int]:
     for role, usual in USUAL_NAMES.items():
         asked: str | None = getattr(columns, role)
         lowered = [name.lower() for name in header]
-        name = asked if asked is not None else next((header[lowered.index(one)] for one in usual if one in lowered), None)
+        name = (
+            asked if asked is not None else next((header[lowered.index(one)] for one in usual if one in lowered), None)
+        )
         if name is None:
             if role in REQUIRED:
                 raise DataError(

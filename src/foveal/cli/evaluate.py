@@ -1,0 +1,50 @@
+"""foveal evaluate: a classifier on other labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    source: Annotated[str, typer.Argument(help="Labelled images: as for `foveal train`.")],
+    name: Annotated[str | None, typer.Option(help="What to call the evaluation [the source's name].")] = None,
+    path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")] = None,
+    source_column: Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
+    ] = False,
+    accept: Annotated[list[str] | None, typer.Option(help="Go on despite this finding: trained-on.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Evaluate a classifier on other images with the same classes; kept under evaluations/NAME/."""
+    from foveal.data.sources.manifest import Columns
+    from foveal.workflows.evaluate import evaluate as run_evaluation
+
+    columns = Columns(path_column, label_column, group_column, source_column)
+    result = run_evaluation(
+        run,
+        source,
+        name=name,
+        columns=columns,
+        skip_unreadable=skip_unreadable,
+        accept=tuple(accept or ()),
+        device=device,
+    )
+    accuracy = result["accuracy"]
+    typer.echo(
+        f"accuracy  {accuracy['value']:.2%}  ({accuracy['level']:.0%} interval {accuracy['low']:.2%} to "
+        f"{accuracy['high']:.2%}, {result['n']:,} images, {accuracy['method']})  loss {result['loss']:.4f}"
+    )
+    width = max(len(one) for one in result["classes"])
+    for label, one in result["per_class"].items():
+        figures = [one["precision"] and one["precision"]["value"], one["recall"] and one["recall"]["value"], one["f1"]]
+        shown = "  ".join("     –" if value is None else f"{value:6.1%}" for value in figures)
+        typer.echo(f"  {label:<{width}}  precision, recall, F1  {shown}  ({one['support']:,} images)")
+    if result["note"]:
+        typer.echo(f"note: {result['note']}")

@@ -1,0 +1,28 @@
+"""What the verbs share: reading words of the command line, and progress only where it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from foveal.errors import UsageError
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Return (height, width) for ``32`` or ``224x160`` (height first); UsageError otherwise."""
+    if text is None:
+        return None
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and 0 < int(part) <= 8192 for part in parts):
+        raise UsageError(f'--size is a side or HEIGHTxWIDTH in pixels (1 to 8192), e.g. 32 or 224x160, not "{text}".')
+    return int(parts[0]), int(parts[-1])
+
+
+def parse_pairs(words: Sequence[str], option: str) -> dict[str, str]:
+    """Return name → value for words like ``activation=relu``; UsageError for a word without ``=``."""
+    pairs: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f'{option} takes NAME=VALUE, not "{word}".')
+        pairs[name.strip()] = value
+    return pairs

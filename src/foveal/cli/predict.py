@@ -1,0 +1,102 @@
+"""foveal predict: images in; a table, CSV or JSON lines out."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from foveal.errors import DataError, OutputError, UsageError, listed
+
+if TYPE_CHECKING:
+    from foveal.classifier import Prediction
+
+    Writer = Callable[[Prediction], None]
+
+
+class Format(StrEnum):
+    table = "table"
+    csv = "csv"
+    jsonl = "jsonl"
+
+
+def predict(
+    classifier: Annotated[Path, typer.Argument(help="A run directory, or its classifier folder.")],
+    images: Annotated[list[str], typer.Argument(help="Image files and folders.")],
+    format: Annotated[Format, typer.Option(help="table, csv or jsonl.")] = Format.table,  # noqa: A002 - the option's name
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Table: how many classes to show.")] = 3,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Exit with 0 although images cannot be read.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Predict the class of images. Those that cannot be read are listed at the end, and the exit code is 3."""
+    from foveal.classifier import Classifier, Prediction
+    from foveal.data.sources.folders import image_files
+    from foveal.progress import Progress
+
+    paths: list[str | Path] = []
+    for given in images:
+        path = Path(given)
+        found = image_files(path) if path.is_dir() else [path]
+        if not found:
+            raise DataError(f"{path} holds no images.")
+        paths += found
+    if out is not None and out.exists():
+        raise OutputError(f"{out} exists already; choose another --out.")
+    loaded = Classifier.load(classifier, device=device)
+    failures = []
+    with Progress(silent=len(paths) < 100) as progress, _writer(format, out, loaded.classes, top) as write:
+        with progress.stage("predicting", len(paths)) as stage:
+            for one in loaded.stream(paths):
+                if isinstance(one, Prediction):
+                    write(one)
+                else:
+                    failures.append(str(one))
+                stage.advance()
+    if failures:
+        sentence = f"{len(failures)} of {len(paths)} images cannot be used:\n{listed(failures, 100)}"
+        if not skip_unreadable:
+            raise DataError(sentence)
+        typer.echo(f"foveal: {sentence}", err=True)
+
+
+@contextmanager
+def _writer(kind: Format, out: Path | None, classes: tuple[str, ...], top: int) -> Iterator[Writer]:
+    """Yield a function that writes one prediction; a file appears under its name only when it is whole."""
+    if out is None:
+        yield _formatted(kind, sys.stdout, classes, top)
+        return
+    from foveal.files import replacing
+
+    with replacing(out) as part, part.open("w", encoding="utf-8", newline="") as stream:
+        yield _formatted(kind, stream, classes, top)
+
+
+def _formatted(kind: Format, stream: TextIO, classes: tuple[str, ...], top: int) -> Writer:
+    if kind is Format.csv:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(
+            ["input", "label", "probability", *(f"p:{name}" for name in classes), "input_hash", "classifier_hash"]
+        )
+        return lambda one: table.writerow(
+            [one.input, one.label, one.probability, *one.probabilities.values(), one.input_hash, one.classifier_hash]
+        )
+    if kind is Format.jsonl:
+        return lambda one: print(json.dumps(vars(one), ensure_ascii=False), file=stream)  # noqa: T201
+    if kind is Format.table:
+        return lambda one: print(_line(one, top), file=stream)  # noqa: T201
+    raise UsageError(f"There is no format {kind}.")
+
+
+def _line(one: Prediction, top: int) -> str:
+    guesses = "  ".join(f"{name} {probability:.1%}" for name, probability in one.top(top))
+    return f"{one.input}  {guesses}"

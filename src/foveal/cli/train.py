@@ -1,0 +1,168 @@
+"""foveal train: a source in, a run directory out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from foveal.cli.parsing import parse_pairs, parse_size
+from foveal.errors import UsageError
+
+DATA, SIGHT, NETWORK, TRAINING, MACHINE = "Data", "What the network sees", "Network", "Training", "Machine"
+
+
+class Fit(StrEnum):
+    letterbox = "letterbox"
+    crop = "crop"
+    stretch = "stretch"
+
+
+class SplitBy(StrEnum):
+    group = "group"
+    image = "image"
+
+
+class Optimizer(StrEnum):
+    sgd = "sgd"
+    adam = "adam"
+    adamw = "adamw"
+    rmsprop = "rmsprop"
+
+
+class Schedule(StrEnum):
+    one_cycle = "one_cycle"
+    cosine = "cosine"
+    step = "step"
+    plateau = "plateau"
+    constant = "constant"
+
+
+class ClassWeights(StrEnum):
+    none = "none"
+    balanced = "balanced"
+
+
+def option(*names: str, panel: str | None = None, help: str, **more: Any) -> Any:  # noqa: A002 - typer's word
+    """Return a typer option of one panel of the help."""
+    return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **more)
+
+
+def train(
+    source: Annotated[
+        str | None,
+        typer.Argument(help="A folder of class folders or IDX files, a CSV manifest, or digits.", show_default=False),
+    ] = None,
+    out: Annotated[Path | None, option(help="The run directory to make [runs/SOURCE-MODEL].")] = None,
+    resume: Annotated[Path | None, option(help="Go on with an interrupted run, exactly.")] = None,
+    recipe: Annotated[Path | None, option(help="A recipe.toml to start from; options change it.")] = None,
+    model: Annotated[
+        str | None, option("--model", "-m", panel=NETWORK, help="A name of `foveal models` [lenet5].")
+    ] = None,
+    model_option: Annotated[
+        list[str] | None,
+        option("--model-option", "-o", panel=NETWORK, help="NAME=VALUE, e.g. activation=relu; may be repeated."),
+    ] = None,
+    path_column: Annotated[str | None, option(panel=DATA, help="Manifest: the column of the image's path.")] = None,
+    label_column: Annotated[str | None, option(panel=DATA, help="Manifest: the column of the label.")] = None,
+    group_column: Annotated[str | None, option(panel=DATA, help="Manifest: the patient, never torn apart.")] = None,
+    source_column: Annotated[str | None, option(panel=DATA, help="Manifest: where the image comes from.")] = None,
+    split_column: Annotated[str | None, option(panel=DATA, help="Manifest: train, validation or test.")] = None,
+    classes: Annotated[
+        str | None, option(panel=DATA, help="Allowed classes in order, with commas; others are refused.")
+    ] = None,
+    skip_unreadable: Annotated[
+        bool | None, option("--skip-unreadable", panel=DATA, help="Leave out images that cannot be read.")
+    ] = None,
+    accept: Annotated[list[str] | None, option(panel=DATA, help="Go on despite this finding; may be repeated.")] = None,
+    split_by: Annotated[
+        SplitBy | None, option(panel=DATA, help="Never tear a group, or split single images [group].")
+    ] = None,
+    validation: Annotated[
+        float | None, option(panel=DATA, help="Share of images for validation [0.15, at most 5,000].")
+    ] = None,
+    test: Annotated[float | None, option(panel=DATA, help="Share of images for the test [0.15].")] = None,
+    size: Annotated[str | None, option(panel=SIGHT, help="Input side or HEIGHTxWIDTH [the network's own].")] = None,
+    channels: Annotated[int | None, option(panel=SIGHT, help="1 grey or 3 colour [as the images are].")] = None,
+    fit: Annotated[Fit | None, option(panel=SIGHT, help="How other shapes enter the frame [letterbox].")] = None,
+    epochs: Annotated[
+        int | None, option("--epochs", "-e", panel=TRAINING, help="Passes over the images [10 to 40, by their number].")
+    ] = None,
+    batch_size: Annotated[int | None, option("--batch-size", "-b", panel=TRAINING, help="Images a step [64].")] = None,
+    optimizer: Annotated[Optimizer | None, option(panel=TRAINING, help="[adamw]")] = None,
+    learning_rate: Annotated[
+        float | None, option("--learning-rate", "--lr", panel=TRAINING, help="The highest rate [by optimiser].")
+    ] = None,
+    weight_decay: Annotated[float | None, option(panel=TRAINING, help="Never on norms and biases [0.01].")] = None,
+    momentum: Annotated[float | None, option(panel=TRAINING, help="SGD only [0.9].")] = None,
+    nesterov: Annotated[bool | None, option("--nesterov", panel=TRAINING, help="SGD only.")] = None,
+    schedule: Annotated[Schedule | None, option(panel=TRAINING, help="[one_cycle]")] = None,
+    label_smoothing: Annotated[float | None, option(panel=TRAINING, help="[0]")] = None,
+    class_weights: Annotated[ClassWeights | None, option(panel=TRAINING, help="[none]")] = None,
+    clip_norm: Annotated[float | None, option(panel=TRAINING, help="Clip the gradient to this norm [off].")] = None,
+    patience: Annotated[
+        int | None,
+        option(panel=TRAINING, help="Stop after so many epochs without a better validation loss; 0: never [10]."),
+    ] = None,
+    seed: Annotated[int | None, option(panel=TRAINING, help="Of the split, the weights and the order [0].")] = None,
+    device: Annotated[str | None, option(panel=MACHINE, help="auto, cpu, cuda, cuda:1, mps [auto].")] = None,
+    threads: Annotated[int | None, option(panel=MACHINE, help="CPU threads [torch's choice].")] = None,
+    mixed_precision: Annotated[
+        bool | None, option("--mixed-precision/--no-mixed-precision", panel=MACHINE, help="On CUDA [on].")
+    ] = None,
+    channels_last: Annotated[
+        bool | None, option("--channels-last/--no-channels-last", panel=MACHINE, help="Memory layout [on].")
+    ] = None,
+    memory_gib: Annotated[
+        float | None, option(panel=MACHINE, help="Keep decoded images on disk above this [4].")
+    ] = None,
+) -> None:
+    """Train a classifier; test it once, report it, and keep everything in a run directory."""
+    from foveal.cli.conclusion import print_conclusion
+    from foveal.workflows.train import train as run_training
+
+    if resume is not None and source is not None:
+        raise UsageError(f"--resume {resume} knows its source; leave {source} out.")
+    run = run_training(
+        source,
+        out=out,
+        resume=resume,
+        recipe=recipe,
+        path_column=path_column,
+        label_column=label_column,
+        group_column=group_column,
+        source_column=source_column,
+        split_column=split_column,
+        classes=[name.strip() for name in classes.split(",")] if classes else None,
+        skip_unreadable=skip_unreadable,
+        accept=accept,
+        split_by=split_by.value if split_by else None,
+        validation=validation,
+        test=test,
+        size=parse_size(size),
+        channels=channels,
+        fit=fit.value if fit else None,
+        model=model,
+        model_options=parse_pairs(model_option, "--model-option") if model_option else None,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer=optimizer.value if optimizer else None,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        momentum=momentum,
+        nesterov=nesterov,
+        schedule=schedule.value if schedule else None,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights.value if class_weights else None,
+        clip_norm=clip_norm,
+        patience=patience,
+        seed=seed,
+        device=device,
+        threads=threads,
+        mixed_precision=mixed_precision,
+        channels_last=channels_last,
+        memory_gib=memory_gib,
+    )
+    print_conclusion(run)
