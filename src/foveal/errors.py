@@ -7,7 +7,7 @@
     ├── DataError                   3   the images, labels or the table that names them are wrong
     ├── AuditError                  4   the data hide something that would make the numbers lie
     ├── ClassifierError             5   a stored classifier or run is incomplete, damaged or of another kind
-    ├── OutputError                 6   the result cannot be written: it exists, is not allowed, or the disk is full
+    ├── OutputError                 6   the result cannot be written (it exists, no permission, disk full)
     ├── ResourceError               7   memory or a device does not suffice
     ├── TrainingError               8   training diverged
     ├── MissingPartError            9   an optional part is not installed
@@ -51,7 +51,7 @@ class ClassifierError(FovealError):
 
 class OutputError(FovealError):
     exit_code = 6
-    meaning = "the result cannot be written: it exists, is not allowed, or the disk is full"
+    meaning = "the result cannot be written (it exists, no permission, disk full)"
 
 
 class ResourceError(FovealError):

@@ -10,7 +10,7 @@ import foveal
 from foveal.cli import evaluate, models, predict, train
 from foveal.errors import exit_codes
 
-EPILOG = "\n\n".join(["Exit codes:", *(f"{code:>3}  {meaning}" for code, meaning in exit_codes())])
+EPILOG = "\n".join(["Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in exit_codes())])
 
 app = typer.Typer(
     name="foveal",

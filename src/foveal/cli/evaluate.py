@@ -11,7 +11,7 @@ import typer
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     source: Annotated[str, typer.Argument(help="Labelled images: as for `foveal train`.")],
-    name: Annotated[str | None, typer.Option(help="What to call the evaluation [the source's name].")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the evaluation (default: the source's name).")] = None,
     path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
     group_column: Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")] = None,

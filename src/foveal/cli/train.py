@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from foveal.cli.parsing import parse_pairs, parse_size
-from foveal.errors import UsageError
 
 DATA, SIGHT, NETWORK, TRAINING, MACHINE = "Data", "What the network sees", "Network", "Training", "Machine"
 
@@ -55,11 +54,11 @@ def train(
         str | None,
         typer.Argument(help="A folder of class folders or IDX files, a CSV manifest, or digits.", show_default=False),
     ] = None,
-    out: Annotated[Path | None, option(help="The run directory to make [runs/SOURCE-MODEL].")] = None,
+    out: Annotated[Path | None, option(help="The run directory to make (default: runs/SOURCE-MODEL).")] = None,
     resume: Annotated[Path | None, option(help="Go on with an interrupted run, exactly.")] = None,
     recipe: Annotated[Path | None, option(help="A recipe.toml to start from; options change it.")] = None,
     model: Annotated[
-        str | None, option("--model", "-m", panel=NETWORK, help="A name of `foveal models` [lenet5].")
+        str | None, option("--model", "-m", panel=NETWORK, help="A name of `foveal models` (default: lenet5).")
     ] = None,
     model_option: Annotated[
         list[str] | None,
@@ -78,53 +77,51 @@ def train(
     ] = None,
     accept: Annotated[list[str] | None, option(panel=DATA, help="Go on despite this finding; may be repeated.")] = None,
     split_by: Annotated[
-        SplitBy | None, option(panel=DATA, help="Never tear a group, or split single images [group].")
+        SplitBy | None, option(panel=DATA, help="Never tear a group, or split single images (default: group).")
     ] = None,
     validation: Annotated[
-        float | None, option(panel=DATA, help="Share of images for validation [0.15, at most 5,000].")
+        float | None, option(panel=DATA, help="Share of images for validation (default: 0.15, at most 5,000).")
     ] = None,
-    test: Annotated[float | None, option(panel=DATA, help="Share of images for the test [0.15].")] = None,
-    size: Annotated[str | None, option(panel=SIGHT, help="Input side or HEIGHTxWIDTH [the network's own].")] = None,
-    channels: Annotated[int | None, option(panel=SIGHT, help="1 grey or 3 colour [as the images are].")] = None,
-    fit: Annotated[Fit | None, option(panel=SIGHT, help="How other shapes enter the frame [letterbox].")] = None,
+    test: Annotated[float | None, option(panel=DATA, help="Share of images for the test (default: 0.15).")] = None,
+    size: Annotated[str | None, option(panel=SIGHT, help="Input side or HEIGHTxWIDTH (default: the network's own).")] = None,
+    channels: Annotated[int | None, option(panel=SIGHT, help="1 grey or 3 colour (default: as the images are).")] = None,
+    fit: Annotated[Fit | None, option(panel=SIGHT, help="How other shapes enter the frame (default: letterbox).")] = None,
     epochs: Annotated[
-        int | None, option("--epochs", "-e", panel=TRAINING, help="Passes over the images [10 to 40, by their number].")
+        int | None, option("--epochs", "-e", panel=TRAINING, help="Passes over the images (default: 10 to 40, by their number).")
     ] = None,
-    batch_size: Annotated[int | None, option("--batch-size", "-b", panel=TRAINING, help="Images a step [64].")] = None,
-    optimizer: Annotated[Optimizer | None, option(panel=TRAINING, help="[adamw]")] = None,
+    batch_size: Annotated[int | None, option("--batch-size", "-b", panel=TRAINING, help="Images a step (default: 64).")] = None,
+    optimizer: Annotated[Optimizer | None, option(panel=TRAINING, help="How the weights move (default: adamw).")] = None,
     learning_rate: Annotated[
-        float | None, option("--learning-rate", "--lr", panel=TRAINING, help="The highest rate [by optimiser].")
+        float | None, option("--learning-rate", "--lr", panel=TRAINING, help="The highest rate (default: by optimiser).")
     ] = None,
-    weight_decay: Annotated[float | None, option(panel=TRAINING, help="Never on norms and biases [0.01].")] = None,
-    momentum: Annotated[float | None, option(panel=TRAINING, help="SGD only [0.9].")] = None,
+    weight_decay: Annotated[float | None, option(panel=TRAINING, help="Never on norms and biases (default: 0.01).")] = None,
+    momentum: Annotated[float | None, option(panel=TRAINING, help="SGD only (default: 0.9).")] = None,
     nesterov: Annotated[bool | None, option("--nesterov", panel=TRAINING, help="SGD only.")] = None,
-    schedule: Annotated[Schedule | None, option(panel=TRAINING, help="[one_cycle]")] = None,
-    label_smoothing: Annotated[float | None, option(panel=TRAINING, help="[0]")] = None,
-    class_weights: Annotated[ClassWeights | None, option(panel=TRAINING, help="[none]")] = None,
-    clip_norm: Annotated[float | None, option(panel=TRAINING, help="Clip the gradient to this norm [off].")] = None,
+    schedule: Annotated[Schedule | None, option(panel=TRAINING, help="How the learning rate moves (default: one_cycle).")] = None,
+    label_smoothing: Annotated[float | None, option(panel=TRAINING, help="Share of the target spread over all classes (default: 0).")] = None,
+    class_weights: Annotated[ClassWeights | None, option(panel=TRAINING, help="balanced: rare classes weigh more in the loss (default: none).")] = None,
+    clip_norm: Annotated[float | None, option(panel=TRAINING, help="Clip the gradient to this norm (default: off).")] = None,
     patience: Annotated[
         int | None,
-        option(panel=TRAINING, help="Stop after so many epochs without a better validation loss; 0: never [10]."),
+        option(panel=TRAINING, help="Stop after so many epochs without a better validation loss; 0: never (default: 10)."),
     ] = None,
-    seed: Annotated[int | None, option(panel=TRAINING, help="Of the split, the weights and the order [0].")] = None,
-    device: Annotated[str | None, option(panel=MACHINE, help="auto, cpu, cuda, cuda:1, mps [auto].")] = None,
-    threads: Annotated[int | None, option(panel=MACHINE, help="CPU threads [torch's choice].")] = None,
+    seed: Annotated[int | None, option(panel=TRAINING, help="Of the split, the weights and the order (default: 0).")] = None,
+    device: Annotated[str | None, option(panel=MACHINE, help="auto, cpu, cuda, cuda:1, mps (default: auto).")] = None,
+    threads: Annotated[int | None, option(panel=MACHINE, help="CPU threads (default: torch's choice).")] = None,
     mixed_precision: Annotated[
-        bool | None, option("--mixed-precision/--no-mixed-precision", panel=MACHINE, help="On CUDA [on].")
+        bool | None, option("--mixed-precision/--no-mixed-precision", panel=MACHINE, help="On CUDA (default: on).")
     ] = None,
     channels_last: Annotated[
-        bool | None, option("--channels-last/--no-channels-last", panel=MACHINE, help="Memory layout [on].")
+        bool | None, option("--channels-last/--no-channels-last", panel=MACHINE, help="Memory layout (default: on).")
     ] = None,
     memory_gib: Annotated[
-        float | None, option(panel=MACHINE, help="Keep decoded images on disk above this [4].")
+        float | None, option(panel=MACHINE, help="Keep decoded images on disk above this (default: 4).")
     ] = None,
 ) -> None:
     """Train a classifier; test it once, report it, and keep everything in a run directory."""
     from foveal.cli.conclusion import print_conclusion
     from foveal.workflows.train import train as run_training
 
-    if resume is not None and source is not None:
-        raise UsageError(f"--resume {resume} knows its source; leave {source} out.")
     run = run_training(
         source,
         out=out,

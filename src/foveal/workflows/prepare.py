@@ -40,6 +40,7 @@ class Prepared:
     pixels: np.ndarray
 
     def training_data(self) -> TrainingData:
+        """Return what the training loop takes: the test images are not in its reach."""
         return TrainingData(
             self.pixels,
             self.dataset.labels,
@@ -141,11 +142,10 @@ def _geometry(scan: Scan, recipe: Recipe) -> Preprocess:
     Images that all have one size, at most 4 pixels a side smaller than the frame, are framed in
     black, not scaled: MNIST's 28×28 in LeNet-5's 32×32.
     """
-    own = scan.one_size()
+    own, native = scan.one_size(), find(recipe.model).native_size
     channels = recipe.channels or (3 if (scan.channels == 3).any() else 1)
-    frame = recipe.size or find(recipe.model).native_size or own
-    if frame is None or (frame == own and recipe.size is None and max(own) > LARGEST_DEFAULT):
-        frame = (LARGEST_DEFAULT, LARGEST_DEFAULT)
+    small = own if own and max(own) <= LARGEST_DEFAULT else None
+    frame = recipe.size or native or small or (LARGEST_DEFAULT, LARGEST_DEFAULT)
     margins = [outer - inner for outer, inner in zip(frame, own, strict=True)] if own else [-1]
     content = own if own and all(0 <= margin <= 2 * MOST_MARGIN for margin in margins) else frame
     return Preprocess(channels, *frame, *content, recipe.fit, (0.0,) * channels, (1.0,) * channels)

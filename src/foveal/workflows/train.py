@@ -15,7 +15,7 @@ from foveal.classifier.device import choose_device, saying_out_of_memory
 from foveal.data.dataset import Dataset
 from foveal.data.load import load
 from foveal.errors import ClassifierError, OutputError, UsageError
-from foveal.files import saying_why, write_csv, write_json
+from foveal.files import locked, saying_why, write_csv, write_json
 from foveal.models.catalog import checked_options, create_model, find
 from foveal.progress import Progress
 from foveal.report import write_report
@@ -77,8 +77,8 @@ def train(
     Args:
         source: a Dataset, or anything that `foveal.load` takes.
         out: the run directory to make; ``runs/<source>-<model>`` by default. It must not exist.
-        resume: a run directory to go on with instead; everything else is then taken from it
-            (give `source` again only when the run was trained on arrays).
+        resume: a run directory to go on with instead; everything else is then taken from it (give
+            `source` again only when the run was trained on arrays, or its data have moved).
         recipe: a Recipe or a TOML file to start from; the arguments below change it.
         progress: whether to show progress on standard error.
         path_column: … and every further argument: the field of that name in `Recipe`.
@@ -122,13 +122,20 @@ def _begin(source: object, recipe: Recipe, out: str | Path | None, progress: Pro
         threads=torch.get_num_threads(),
     )
     _build(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
-    return _carry_on(_make_run(target, prepared, recipe), prepared, recipe, progress)
+    run = _make_run(target, prepared, recipe)
+    with locked(run.path):
+        return _carry_on(run, prepared, recipe, progress)
 
 
 def _resume(run: Run, source: object, progress: Progress) -> Run:
     """Go on with `run` where its last checkpoint stands, or with its evaluation and report."""
     if not run.recipe_file.is_file():
         raise ClassifierError(f"There is no run to resume at {run.path}: it holds no recipe.toml.")
+    with locked(run.path):
+        return _resume_locked(run, source, progress)
+
+
+def _resume_locked(run: Run, source: object, progress: Progress) -> Run:
     if run.is_finished:
         progress.line(f"{run.path} is finished; its report is {run.report_file}")
         return run

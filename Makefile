@@ -1,0 +1,60 @@
+# make demo       install, train LeNet-5 on the embedded digits, print where the report is
+# make test       install the test extras, run the fast suite (what lacks a part is skipped with its reason)
+# make test-all   slow tests too; a skipped required part fails
+# make check      format, lint, types, floors
+# make bench      us and the peers side by side
+# make docs       build the documentation, strictly
+#
+# PYTHON=python3.12      another interpreter        VENV=/tmp/v    another environment
+# TORCH_INDEX=URL        where pip finds torch, e.g. PyTorch's CPU index (without it pip takes its default build)
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+       $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: demo test test-all check bench docs clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(BIN)/foveal train digits --model lenet5
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: $(VENV)/.installed-all
+	$(BIN)/python -m pytest -n 2 --dist worksteal --require-parts
+
+check: $(VENV)/.installed-all
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/house
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/lenet_epoch.py
+
+docs: $(VENV)/.installed-all
+	$(BIN)/mkdocs build --quiet --strict
+	@echo "the documentation is in site/index.html"
+
+clean:
+	rm -rf $(VENV) site .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Foveal needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) --editable '.[test]'
+	touch $@
+
+$(VENV)/.installed-all: $(VENV)/.installed-test
+	$(PIP) --editable '.[test,browser,check,docs]'
+	touch $@
