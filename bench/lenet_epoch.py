@@ -60,7 +60,9 @@ def textbook(pixels: np.ndarray, labels: np.ndarray) -> float:
 def ours(pixels: np.ndarray, labels: np.ndarray) -> float:
     """Return images a second of the second of two epochs, as history.csv has it."""
     with tempfile.TemporaryDirectory() as folder:
-        run = foveal.train(foveal.load(pixels, labels), out=Path(folder, "run"), epochs=2, batch_size=BATCH, progress=False)
+        run = foveal.train(
+            foveal.load(pixels, labels), out=Path(folder, "run"), epochs=2, batch_size=BATCH, progress=False
+        )
         return run.history[1]["images_per_s"]
 
 
@@ -77,9 +79,13 @@ def main() -> None:
         rates["foveal"].append(ours(pixels, labels))
     for name, measured in rates.items():
         gflops = statistics.median(measured) * 6 * MACS_FORWARD / 1e9
-        print(f"{name:<9} {statistics.median(measured):8,.0f} images/s   {gflops:5.1f} GFLOP/s   all: {[round(one) for one in measured]}")
+        print(
+            f"{name:<9} {statistics.median(measured):8,.0f} images/s   {gflops:5.1f} GFLOP/s   all: {[round(one) for one in measured]}"
+        )
     ratios = [b / a for a, b in zip(rates["textbook"], rates["foveal"], strict=True)]
-    print(f"ratio     {statistics.median(ratios):.1f} times (pairs: {[round(one, 1) for one in ratios]}), {torch.get_num_threads()} threads")
+    print(
+        f"ratio     {statistics.median(ratios):.1f} times (pairs: {[round(one, 1) for one in ratios]}), {torch.get_num_threads()} threads"
+    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,11 @@ ROUNDS = 15
 COMMANDS = {
     "python alone": [sys.executable, "-c", "pass"],
     "import foveal": [sys.executable, "-c", "import foveal"],
-    "foveal --help": [sys.executable, "-c", "import sys; sys.argv[1:] = ['--help']; from foveal.cli import main; main()"],
+    "foveal --help": [
+        sys.executable,
+        "-c",
+        "import sys; sys.argv[1:] = ['--help']; from foveal.cli import main; main()",
+    ],
     "import torch (peers load it at once)": [sys.executable, "-c", "import torch"],
 }
 

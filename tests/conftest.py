@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 MAY_BE_ABSENT = ("needs real data", "needs a GPU", "needs root")
 
@@ -38,3 +40,16 @@ def real_data() -> Path:
     if not (folder / "README.md").is_file():
         pytest.skip(f"needs real data: {folder} is not there (set FOVEAL_TEST_DATA)")
     return folder
+
+
+@pytest.fixture
+def class_folders(tmp_path: Path) -> Path:
+    """A folder of 3 classes × 12 small colour images, each class its own colour, each image different."""
+    rng = np.random.default_rng(7)
+    root = tmp_path / "fruit"
+    for name, colour in {"apple": (200, 30, 30), "lime": (40, 190, 40), "plum": (110, 40, 160)}.items():
+        (root / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = np.clip(rng.normal(colour, 25, size=(20, 24, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number:02d}.png")
+    return root

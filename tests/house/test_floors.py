@@ -56,7 +56,7 @@ def imported(tree: ast.AST, package: tuple[str, ...]) -> Iterator[tuple[int, str
 
 def target_room(name: str, folder: Path) -> str | None:
     """Return the room that the dotted `name` below the package lies in; None for the package itself."""
-    first = name.split(".")[0] if name else ""
+    first = name.partition(".")[0]
     if (folder / f"{first}.py").is_file():
         return f"{first}.py"
     if (folder / first).is_dir() and first:

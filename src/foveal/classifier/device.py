@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from foveal.errors import ResourceError, UsageError
 
@@ -46,6 +47,16 @@ def autocast_type(device: torch.device, *, wanted: bool) -> torch.dtype | None:
     return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
 
 
+def move_network(network: nn.Module, device: torch.device, *, channels_last: bool = True) -> None:
+    """Move `network` to `device`, its convolutions' weights laid out for images whose channels come last in memory."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack memory_format
+
+
+# How allocators below torch word it: the CPU's, C++'s, CUDA's and MPS's, cuBLAS's and cuDNN's, oneDNN's.
+OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "alloc_failed", "could not create a memory")
+
+
 @contextmanager
 def saying_out_of_memory(advice: str) -> Iterator[None]:
     """Turn any way in which torch or Python runs out of memory into a ResourceError that ends in `advice`."""
@@ -54,6 +65,6 @@ def saying_out_of_memory(advice: str) -> Iterator[None]:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ResourceError(f"There is not enough memory: {advice}.") from error
     except RuntimeError as error:
-        if "allocate memory" in str(error) or "out of memory" in str(error).lower():
+        if any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
             raise ResourceError(f"There is not enough memory: {advice}.") from error
         raise

@@ -83,29 +83,56 @@ def train(
         float | None, option(panel=DATA, help="Share of images for validation (default: 0.15, at most 5,000).")
     ] = None,
     test: Annotated[float | None, option(panel=DATA, help="Share of images for the test (default: 0.15).")] = None,
-    size: Annotated[str | None, option(panel=SIGHT, help="Input side or HEIGHTxWIDTH (default: the network's own).")] = None,
-    channels: Annotated[int | None, option(panel=SIGHT, help="1 grey or 3 colour (default: as the images are).")] = None,
-    fit: Annotated[Fit | None, option(panel=SIGHT, help="How other shapes enter the frame (default: letterbox).")] = None,
+    size: Annotated[
+        str | None, option(panel=SIGHT, help="Input side or HEIGHTxWIDTH (default: the network's own).")
+    ] = None,
+    channels: Annotated[
+        int | None, option(panel=SIGHT, help="1 grey or 3 colour (default: as the images are).")
+    ] = None,
+    fit: Annotated[
+        Fit | None, option(panel=SIGHT, help="How other shapes enter the frame (default: letterbox).")
+    ] = None,
     epochs: Annotated[
-        int | None, option("--epochs", "-e", panel=TRAINING, help="Passes over the images (default: 10 to 40, by their number).")
+        int | None,
+        option("--epochs", "-e", panel=TRAINING, help="Passes over the images (default: 10 to 40, by their number)."),
     ] = None,
-    batch_size: Annotated[int | None, option("--batch-size", "-b", panel=TRAINING, help="Images a step (default: 64).")] = None,
-    optimizer: Annotated[Optimizer | None, option(panel=TRAINING, help="How the weights move (default: adamw).")] = None,
+    batch_size: Annotated[
+        int | None, option("--batch-size", "-b", panel=TRAINING, help="Images a step (default: 64).")
+    ] = None,
+    optimizer: Annotated[
+        Optimizer | None, option(panel=TRAINING, help="How the weights move (default: adamw).")
+    ] = None,
     learning_rate: Annotated[
-        float | None, option("--learning-rate", "--lr", panel=TRAINING, help="The highest rate (default: by optimiser).")
+        float | None,
+        option("--learning-rate", "--lr", panel=TRAINING, help="The highest rate (default: by optimiser)."),
     ] = None,
-    weight_decay: Annotated[float | None, option(panel=TRAINING, help="Never on norms and biases (default: 0.01).")] = None,
+    weight_decay: Annotated[
+        float | None, option(panel=TRAINING, help="Never on norms and biases (default: 0.01).")
+    ] = None,
     momentum: Annotated[float | None, option(panel=TRAINING, help="SGD only (default: 0.9).")] = None,
     nesterov: Annotated[bool | None, option("--nesterov", panel=TRAINING, help="SGD only.")] = None,
-    schedule: Annotated[Schedule | None, option(panel=TRAINING, help="How the learning rate moves (default: one_cycle).")] = None,
-    label_smoothing: Annotated[float | None, option(panel=TRAINING, help="Share of the target spread over all classes (default: 0).")] = None,
-    class_weights: Annotated[ClassWeights | None, option(panel=TRAINING, help="balanced: rare classes weigh more in the loss (default: none).")] = None,
-    clip_norm: Annotated[float | None, option(panel=TRAINING, help="Clip the gradient to this norm (default: off).")] = None,
+    schedule: Annotated[
+        Schedule | None, option(panel=TRAINING, help="How the learning rate moves (default: one_cycle).")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, option(panel=TRAINING, help="Share of the target spread over all classes (default: 0).")
+    ] = None,
+    class_weights: Annotated[
+        ClassWeights | None,
+        option(panel=TRAINING, help="balanced: rare classes weigh more in the loss (default: none)."),
+    ] = None,
+    clip_norm: Annotated[
+        float | None, option(panel=TRAINING, help="Clip the gradient to this norm (default: off).")
+    ] = None,
     patience: Annotated[
         int | None,
-        option(panel=TRAINING, help="Stop after so many epochs without a better validation loss; 0: never (default: 10)."),
+        option(
+            panel=TRAINING, help="Stop after so many epochs without a better validation loss; 0: never (default: 10)."
+        ),
     ] = None,
-    seed: Annotated[int | None, option(panel=TRAINING, help="Of the split, the weights and the order (default: 0).")] = None,
+    seed: Annotated[
+        int | None, option(panel=TRAINING, help="Of the split, the weights and the order (default: 0).")
+    ] = None,
     device: Annotated[str | None, option(panel=MACHINE, help="auto, cpu, cuda, cuda:1, mps (default: auto).")] = None,
     threads: Annotated[int | None, option(panel=MACHINE, help="CPU threads (default: torch's choice).")] = None,
     mixed_precision: Annotated[

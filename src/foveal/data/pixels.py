@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from foveal.data.images import Images
-from foveal.errors import OutputError, ResourceError
+from foveal.errors import ResourceError
 from foveal.files import saying_why
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
@@ -62,20 +63,13 @@ def mean_and_std(
 def _mapped(shape: tuple[int, ...], size: int, scratch: Path) -> np.ndarray:
     with saying_why(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=scratch, prefix=".pixels-")  # noqa: SIM115 - lives as long as the array
-        try:
-            if hasattr(file, "fileno"):
-                _reserve(file.fileno(), size)
-        except OutputError:
-            file.close()
-            raise
-        return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
+        with tempfile.TemporaryFile(dir=scratch, prefix=".pixels-") as file:
+            _reserve(file.fileno(), size)
+            return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)  # holds the file open after this block
 
 
 def _reserve(handle: int, size: int) -> None:
     """Claim the room on disk now, so that a full disk is an error here and not a crash while writing."""
-    import os
-
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(handle, 0, size)
     else:

@@ -58,7 +58,7 @@ def _small(name: str, spec: str, parameters: int, title: str) -> Architecture:
 
 # fmt: off
 _ENTRIES = (
-    Architecture("lenet5", "foveal.models.lenet:lenet5", "LeNet-5 (modern)", 1998,
+    Architecture("lenet5", "foveal.models.lenet:lenet5", "LeNet-5", 1998,
                  "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition",
                  (32, 32), 61_706, (1, 32, 32)),
     Architecture("mlp", "foveal.models.mlp:mlp", "Multilayer perceptron", 1986,

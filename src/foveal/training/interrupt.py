@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """True once somebody asked to stop. The second request is not waited for: it interrupts at once.
+    """True once somebody asked to stop. A second request is obeyed at once, by a KeyboardInterrupt.
 
     Used as a context manager around training; outside the main thread it never fires.
     """
@@ -30,7 +30,8 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal itself returned
+            if handler is not None:  # None: set by C code of the embedding program, which Python cannot set again
+                signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal itself returned
 
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self.asked:

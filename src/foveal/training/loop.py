@@ -67,10 +67,12 @@ def fit(
         data.pixels, data.labels, data.train, batch_size=recipe.batch_size, seed=recipe.seed, device=device
     )
     state = TrainingState.begin(network, recipe, steps=epochs * len(batches))
-    state.restore(run)
     at = state.position
-    half = autocast_type(device, wanted=recipe.mixed_precision)
-    weights = class_weights(data, recipe.class_weights, device)
+    if state.restore(run):
+        at = state.position
+        write_history(run.history_file, at.history)  # which may lack the last row, if that was where it was killed
+        progress.line(f"going on after {at.epoch} epochs and {at.batch} batches")
+    objective = Objective.of(recipe, preprocess, class_weights(data, recipe.class_weights, device), device)
     sums = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
     advice = f"try a --batch-size below {recipe.batch_size} or a smaller --size"
 
@@ -88,46 +90,58 @@ def fit(
             correct = torch.tensor(at.correct, device=device)
 
             for pixels, labels in batches.of_epoch(at.epoch, start=at.batch):
-                rate = state.schedule.rate(at.epoch * len(batches) + at.batch)
-                x = preprocess.normalise(pixels)  # (B, C, H, W)
-                x = x if recipe.channels_last else x.contiguous()
-                with torch.autocast(device.type, half, enabled=half is not None):
-                    output = network(x)  # (B, classes)
-                output = output.float()
-                loss = F.cross_entropy(output, labels, weights, label_smoothing=recipe.label_smoothing)
-                (loss * state.loss_scale.factor).backward()
-                step(state, rate, recipe.clip_norm)
-
-                loss_sum += loss.detach() * len(labels)
-                correct += (output.detach().argmax(1) == labels).sum()
+                loss, hits = learn(state, objective, pixels, labels, rate_of(state, len(batches)))
+                loss_sum += loss * len(labels)
+                correct += hits
                 at.batch += 1
                 at.seen += len(labels)
                 now = time.monotonic()
                 if now - spoke > SPEAK_EVERY_S:
                     spoke = now
                     at.seconds = now - started
+                    refuse_divergence(float(loss_sum), at, recipe)
                     say(stage, at, len(batches), epochs, float(loss_sum), int(correct))
                 if stop or now - saved > CHECKPOINT_EVERY_S:
                     at.loss_sum, at.correct, at.seconds = float(loss_sum), int(correct), now - started
                     state.save(run)
                     saved = now
                 if stop:
-                    raise Interrupted(f"Stopped; nothing is lost. Go on with: foveal train --resume {run.path}")
+                    raise interrupted(run)
 
+            at.batch -= 1  # the rate of the last batch
+            rate = rate_of(state, len(batches))
             at.loss_sum, at.correct, at.seconds = float(loss_sum), int(correct), time.monotonic() - started
             row = end_epoch(state, data, preprocess, recipe, rate)
-            if row.best:
-                write_checkpoint(run.checkpoint_file("best"), Checkpoint(network.state_dict(), {}, {}, asdict(row)))
             state.save(run)
+            state.keep_best(run)
             write_history(run.history_file, at.history)
             stage.advance(at.epoch * len(batches) - stage.done)
-            progress.line(row.sentence(epochs, row.seconds * (epochs - at.epoch)))
+            progress.line(row.sentence(epochs, (time.monotonic() - started) * (epochs - at.epoch)))
+            if stop:
+                raise interrupted(run)
 
-    best = run.checkpoint_file("best")
-    restore_network(network, read_checkpoint(best).network, best)
-    network.eval()
+    state.take_best(run)
     seconds = sum(row.seconds for row in at.history)
     return Fit(at.epoch, at.best_epoch, at.epoch < epochs, seconds, len(data.train) * at.epoch / max(seconds, 1e-9))
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """How a batch becomes a loss."""
+
+    preprocess: Preprocess
+    class_weights: Tensor | None
+    label_smoothing: float
+    channels_last: bool
+    half: torch.dtype | None
+    clip_norm: float | None
+
+    @classmethod
+    def of(
+        cls, recipe: Recipe, preprocess: Preprocess, weights: Tensor | None, device: torch.device
+    ) -> Objective:
+        half = autocast_type(device, wanted=recipe.mixed_precision)
+        return cls(preprocess, weights, recipe.label_smoothing, recipe.channels_last, half, recipe.clip_norm)
 
 
 def step(state: TrainingState, rate: float, clip_norm: float | None) -> None:

@@ -20,6 +20,7 @@ class LossScale:
 
     @classmethod
     def for_type(cls, half: torch.dtype | None) -> LossScale:
+        """Return the scale to begin with when the forward pass runs in `half`."""
         return cls(65_536.0, 0, needed=True) if half is torch.float16 else cls()
 
     def unscale(self, parameters: list[nn.Parameter]) -> bool:
@@ -27,7 +28,8 @@ class LossScale:
         if not self.needed:
             return True
         gradients: list[Tensor] = [one.grad for one in parameters if one.grad is not None]
-        torch._foreach_mul_(gradients, 1 / self.factor)
+        if gradients:
+            torch._foreach_mul_(gradients, 1 / self.factor)
         if all(bool(torch.isfinite(one).all()) for one in gradients):
             self.good_steps += 1
             if self.good_steps % 2_000 == 0:

@@ -4,7 +4,7 @@ Ours and not torch.optim's because the state is then a flat dict of tensors (whi
 stores and a resumed run restores to the bit), and because constructing one of torch's imports its
 compiler, over a second of every training's start. A test holds each against torch.optim.
 
-Weight decay touches matrices and kernels only, never norms and biases.
+Weight decay touches kernels and matrices only, never norms and biases.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from foveal.errors import ClassifierError
+State = dict[str, list[Tensor]]
 
 
 class Optimizer:
@@ -27,42 +27,54 @@ class Optimizer:
     def __init__(self, parameters: Iterable[nn.Parameter], *, weight_decay: float = 0.0) -> None:
         self.parameters = [one for one in parameters if one.requires_grad]
         self.weight_decay = weight_decay
-        self.decays = [one.ndim > 1 for one in self.parameters]
-        self.steps = 0
         self.state = {name: [torch.zeros_like(one) for one in self.parameters] for name in self.state_names}
+        self.steps = [0] * len(self.parameters)  # a parameter without a gradient does not step
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
-        """Move the parameters by their gradients, which are cleared."""
-        self.steps += 1
-        gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in self.parameters]
-        self.move(gradients, learning_rate)
-        for parameter in self.parameters:
+        """Move the parameters by their gradients, which are cleared; parameters without one stay as they are."""
+        moving = [at for at, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        if not moving:
+            return
+        for at in moving:
+            self.steps[at] += 1
+        parameters: list[Tensor] = [self.parameters[at] for at in moving]
+        gradients = [one.grad for one in parameters if one.grad is not None]
+        state = {name: [tensors[at] for at in moving] for name, tensors in self.state.items()}
+        self.move(parameters, gradients, state, [self.steps[at] for at in moving], learning_rate)
+        for parameter in parameters:
             parameter.grad = None
 
-    def move(self, gradients: list[Tensor], learning_rate: float) -> None:
+    def move(
+        self, parameters: list[Tensor], gradients: list[Tensor], state: State, steps: list[int], learning_rate: float
+    ) -> None:
+        """Change `parameters` and `state` in place; item i of every list belongs to parameter i, at its `steps`-th step."""
         raise NotImplementedError
 
-    def add_decay(self, gradients: list[Tensor]) -> None:
+    def add_decay(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Add L2 regularisation to the gradients: g + weight_decay · w."""
-        if self.weight_decay:
-            torch._foreach_add_(self._decayed(gradients), self._decayed(self.parameters), alpha=self.weight_decay)
-
-    def _decayed(self, tensors: Iterable[Tensor]) -> list[Tensor]:
-        return [tensor for tensor, decays in zip(tensors, self.decays, strict=True) if decays]
+        decayed = [(w, g) for w, g in zip(parameters, gradients, strict=True) if decays(w)]
+        if self.weight_decay and decayed:
+            torch._foreach_add_([g for _, g in decayed], [w for w, _ in decayed], alpha=self.weight_decay)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state as name → tensor."""
         return {f"{name}.{at}": tensor for name, kind in self.state.items() for at, tensor in enumerate(kind)}
 
-    def restore(self, tensors: dict[str, Tensor], steps: int) -> None:
-        """Take over what `tensors` and `steps` of another optimiser of the same kind held."""
+    def restore(self, tensors: dict[str, Tensor], steps: list[int]) -> None:
+        """Take over what `tensors` and `steps` of another optimiser of the same kind held; ValueError if they do not fit."""
         own = self.tensors()
-        if own.keys() != tensors.keys():
-            raise ClassifierError("The checkpoint's optimiser state does not fit the recipe.")
+        shapes = {name: tensor.shape for name, tensor in own.items()}
+        if shapes != {name: tensor.shape for name, tensor in tensors.items()} or len(steps) != len(self.steps):
+            raise ValueError("the optimiser's state does not fit the recipe")
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
-        self.steps = steps
+        self.steps = list(steps)
+
+
+def decays(parameter: Tensor) -> bool:
+    """Whether weight decay touches `parameter`: kernels and matrices, not norms and biases, which have one dimension."""
+    return parameter.ndim > 1
 
 
 class SGD(Optimizer):
@@ -81,16 +93,21 @@ class SGD(Optimizer):
         super().__init__(parameters, weight_decay=weight_decay)
         self.momentum, self.nesterov = momentum, nesterov
 
-    def move(self, gradients: list[Tensor], learning_rate: float) -> None:
-        self.add_decay(gradients)
-        buffers = self.state["momentum"]
+    def move(  # noqa: D102
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        state: State,
+        steps: list[int],  # noqa: ARG002
+        learning_rate: float,
+    ) -> None:
+        self.add_decay(parameters, gradients)
+        buffers = state["momentum"]
         torch._foreach_mul_(buffers, self.momentum)
         torch._foreach_add_(buffers, gradients)
         if self.nesterov:
             torch._foreach_add_(gradients, buffers, alpha=self.momentum)
-            torch._foreach_add_(self.parameters, gradients, alpha=-learning_rate)
-        else:
-            torch._foreach_add_(self.parameters, buffers, alpha=-learning_rate)
+        torch._foreach_add_(parameters, gradients if self.nesterov else buffers, alpha=-learning_rate)
 
 
 class Adam(Optimizer):
@@ -100,28 +117,32 @@ class Adam(Optimizer):
     betas: ClassVar[tuple[float, float]] = (0.9, 0.999)
     epsilon: ClassVar[float] = 1e-8
 
-    def move(self, gradients: list[Tensor], learning_rate: float) -> None:
-        self.decay(gradients, learning_rate)
-        means, squares = self.state["mean"], self.state["square"]
+    def move(  # noqa: D102
+        self, parameters: list[Tensor], gradients: list[Tensor], state: State, steps: list[int], learning_rate: float
+    ) -> None:
+        self.decay(parameters, gradients, learning_rate)
+        means, squares = state["mean"], state["square"]
         beta1, beta2 = self.betas
         torch._foreach_lerp_(means, gradients, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
         scales = torch._foreach_sqrt(squares)
-        torch._foreach_div_(scales, math.sqrt(1 - beta2**self.steps))
+        torch._foreach_div_(scales, [math.sqrt(1 - beta2**count) for count in steps])
         torch._foreach_add_(scales, self.epsilon)
-        torch._foreach_addcdiv_(self.parameters, means, scales, -learning_rate / (1 - beta1**self.steps))
+        torch._foreach_addcdiv_(parameters, means, scales, [-learning_rate / (1 - beta1**count) for count in steps])
 
-    def decay(self, gradients: list[Tensor], learning_rate: float) -> None:  # noqa: ARG002 - AdamW uses the rate
-        self.add_decay(gradients)
+    def decay(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: float) -> None:  # noqa: ARG002
+        """Apply weight decay before the step."""
+        self.add_decay(parameters, gradients)
 
 
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov, Hutter 2019): w · (1 - rate · weight_decay)."""
 
-    def decay(self, gradients: list[Tensor], learning_rate: float) -> None:  # noqa: ARG002
-        if self.weight_decay:
-            torch._foreach_mul_(self._decayed(self.parameters), 1 - learning_rate * self.weight_decay)
+    def decay(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: float) -> None:  # noqa: ARG002, D102
+        decayed = [one for one in parameters if decays(one)]
+        if self.weight_decay and decayed:
+            torch._foreach_mul_(decayed, 1 - learning_rate * self.weight_decay)
 
 
 class RMSprop(Optimizer):
@@ -129,14 +150,21 @@ class RMSprop(Optimizer):
 
     state_names = ("square",)
 
-    def move(self, gradients: list[Tensor], learning_rate: float) -> None:
-        self.add_decay(gradients)
-        squares = self.state["square"]
+    def move(  # noqa: D102
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        state: State,
+        steps: list[int],  # noqa: ARG002
+        learning_rate: float,
+    ) -> None:
+        self.add_decay(parameters, gradients)
+        squares = state["square"]
         torch._foreach_mul_(squares, 0.99)
         torch._foreach_addcmul_(squares, gradients, gradients, 0.01)
         scales = torch._foreach_sqrt(squares)
         torch._foreach_add_(scales, 1e-8)
-        torch._foreach_addcdiv_(self.parameters, gradients, scales, -learning_rate)
+        torch._foreach_addcdiv_(parameters, gradients, scales, -learning_rate)
 
 
 def make_optimizer(

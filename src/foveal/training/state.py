@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from foveal.classifier.device import autocast_type
-from foveal.errors import ClassifierError
+from foveal.classifier.device import autocast_type, move_network
 from foveal.run import Run
 from foveal.training.checkpoint import (
     Checkpoint,
+    damaged,
     random_state,
     read_checkpoint,
+    remove_torn,
     restore_network,
     restore_random_state,
     write_checkpoint,
@@ -63,9 +64,7 @@ class TrainingState:
     def begin(cls, network: nn.Module, recipe: Recipe, steps: int) -> TrainingState:
         """Return the state before the first step of `steps`, with `network` moved to the recipe's device."""
         device = torch.device(recipe.device)
-        network.to(
-            device=device, memory_format=torch.channels_last if recipe.channels_last else torch.contiguous_format
-        )
+        move_network(network, device, channels_last=recipe.channels_last)
         optimizer = make_optimizer(
             recipe.optimizer,
             network.parameters(),
@@ -92,19 +91,42 @@ class TrainingState:
     def restore(self, run: Run) -> bool:
         """Take over the run's last checkpoint, if there is one, and say whether there was."""
         path = run.checkpoint_file("last")
+        for which in ("last", "best"):
+            remove_torn(run.checkpoint_file(which))
         if not path.exists():
             return False
         saved = read_checkpoint(path)
         restore_network(self.network, saved.network, path)
-        self.optimizer.restore(saved.optimizer, saved.state["optimizer_steps"])
         try:
             state = dict(saved.state)
+            self.optimizer.restore(saved.optimizer, state["optimizer_steps"])
             state["history"] = [EpochRow(**row) for row in state["history"]]
             state["best_loss"] = float(state["best_loss"])
             self.schedule.plateau = {name: float(value) for name, value in state["plateau"].items()}
             self.loss_scale = LossScale(**state["loss_scale"])
             self.position = Position(**{name: state[name] for name in Position.__dataclass_fields__})
+            restore_random_state(saved.random, self.device)
         except (KeyError, TypeError, ValueError) as error:
-            raise ClassifierError(f"The checkpoint {path} is damaged: {error}.") from error
-        restore_random_state(saved.random, self.device)
+            raise damaged(path, error) from error
+        self.keep_best(run)
         return True
+
+    def keep_best(self, run: Run) -> None:
+        """Write the run's best checkpoint where the epoch that has just ended is the best.
+
+        The best checkpoint is written after the last one and, if that was where the process was killed, when the
+        last one is restored: so it is never ahead of the last one, and behind it only until a resumed run begins.
+        """
+        at = self.position
+        if at.epoch and at.epoch == at.best_epoch and not at.batch:
+            path = run.checkpoint_file("best")
+            write_checkpoint(path, Checkpoint(self.network.state_dict(), {}, {}, {"epoch": at.best_epoch}))
+
+    def take_best(self, run: Run) -> None:
+        """Put the weights of the best epoch into the network, in eval mode."""
+        path = run.checkpoint_file("best")
+        best = read_checkpoint(path)
+        if best.state.get("epoch") != self.position.best_epoch:
+            raise damaged(path, ValueError(f"it is not of epoch {self.position.best_epoch}, the best one"))
+        restore_network(self.network, best.network, path)
+        self.network.eval()

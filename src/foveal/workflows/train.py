@@ -17,6 +17,7 @@ from foveal.data.load import load
 from foveal.errors import ClassifierError, OutputError, UsageError
 from foveal.files import locked, saying_why, write_csv, write_json
 from foveal.models.catalog import checked_options, create_model, find
+from foveal.models.network import Network
 from foveal.progress import Progress
 from foveal.report import write_report
 from foveal.run import SCHEMA_VERSION, Run
@@ -111,7 +112,7 @@ def _begin(source: object, recipe: Recipe, out: str | Path | None, progress: Pro
     target = Path(out) if out is not None else _free_name(Path("runs"), f"{dataset.name}-{entry.name}")
     _refuse_unwritable(target)
     recipe = recipe.changed({"source": dataset.origin, "model": entry.name, "model_options": options})
-    _build(recipe, len(dataset.classes), recipe.channels or 1, recipe.size or entry.native_size)
+    _refuse_unbuildable(recipe, len(dataset.classes), recipe.channels or 1, recipe.size or entry.native_size)
     prepared = prepare(dataset, recipe, target.parent, progress)
     preprocess = prepared.preprocess
     recipe = recipe.resolved(
@@ -121,7 +122,7 @@ def _begin(source: object, recipe: Recipe, out: str | Path | None, progress: Pro
         device=str(device),
         threads=torch.get_num_threads(),
     )
-    _build(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
+    _refuse_unbuildable(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
     run = _make_run(target, prepared, recipe)
     with locked(run.path):
         return _carry_on(run, prepared, recipe, progress)
@@ -234,8 +235,14 @@ def _provenance(run: Run, prepared: Prepared, trained: Fit) -> dict[str, Any]:
     }
 
 
-def _build(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | None) -> Any:
+def _build(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | None) -> Network:
     return create_model(recipe.model, classes=classes, channels=channels, size=size, options=recipe.model_options)
+
+
+def _refuse_unbuildable(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | None) -> None:
+    """Build the network without memory or random numbers, so that a wrong option or size is said before the long work."""
+    with torch.device("meta"):
+        _build(recipe, classes, channels, size)
 
 
 @contextmanager

@@ -1,0 +1,209 @@
+"""Training from end to end, on small real data: what a run holds, and that the same choices give the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import foveal
+from foveal.errors import ClassifierError, UsageError
+
+FILES = [
+    "recipe.toml",
+    "environment.json",
+    "audit.json",
+    "splits.csv",
+    "history.csv",
+    "metrics.json",
+    "report.html",
+    "checkpoints/last/checkpoint.safetensors",
+    "checkpoints/best/checkpoint.safetensors",
+    "classifier/classifier.json",
+    "classifier/weights.safetensors",
+    "evaluations/test/predictions.csv",
+    "evaluations/test/metrics.json",
+    "evaluations/validation/predictions.csv",
+    "figures/learning_curves.svg",
+    "figures/confusion.svg",
+]
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> foveal.Run:
+    """LeNet-5 on the embedded digits by the default recipe: the run of `make demo`."""
+    return foveal.train("digits", out=tmp_path_factory.mktemp("runs") / "digits", progress=False)
+
+
+def weights_of(run: foveal.Run) -> bytes:
+    return (run.classifier_dir / "weights.safetensors").read_bytes()
+
+
+def test_the_default_recipe_reads_digits(digits_run):
+    accuracy = digits_run.metrics["test"]["accuracy"]
+    assert accuracy["value"] >= 0.97
+    assert accuracy["low"] < accuracy["value"] < accuracy["high"]
+
+
+def test_a_run_holds_what_the_design_says(digits_run):
+    assert [name for name in FILES if not (digits_run.path / name).is_file()] == []
+    assert not list(digits_run.path.rglob("*.part"))
+    for name in ("environment.json", "audit.json", "metrics.json", "classifier/classifier.json"):
+        assert json.loads((digits_run.path / name).read_text())["schema_version"] == 1
+    assert tomllib.loads((digits_run.path / "recipe.toml").read_text())["schema_version"] == 1
+
+
+def test_metrics_are_those_of_the_stored_predictions(digits_run):
+    test, rows = digits_run.metrics["test"], digits_run.predictions("test")
+    right = sum(row["label"] == row["predicted"] for row in rows)
+    assert test["n"] == len(rows) == len(set(row["record_id"] for row in rows))
+    assert test["accuracy"]["value"] == right / len(rows)
+    losses = [-np.log(max(float(row[f"p:{row['label']}"]), 1e-9)) for row in rows]
+    assert test["loss"] == pytest.approx(np.mean(losses), abs=1e-12)
+    assert sum(map(sum, test["confusion"])) == len(rows)
+
+
+def test_splits_name_every_image_once_and_the_predictions_are_the_test_split(digits_run):
+    splits = digits_run.splits
+    assert len(splits) == 1797 == len({row["record_id"] for row in splits})
+    of_test = {row["record_id"] for row in splits if row["split"] == "test"}
+    assert of_test == {row["record_id"] for row in digits_run.predictions("test")}
+
+
+def test_the_stored_classifier_gives_the_stored_predictions(digits_run):
+    classifier = foveal.Classifier.load(digits_run.path)
+    digits = foveal.load("digits")
+    rows = digits_run.predictions("test")[:40]
+    images = [np.asarray(digits.images.picture(int(row["record_id"]))) for row in rows]
+    for row, prediction in zip(rows, classifier.predict(images), strict=True):
+        assert prediction.label == row["predicted"]
+        assert prediction.probability == pytest.approx(float(row["probability"]), abs=1e-6)
+        assert prediction.classifier_hash == classifier.hash
+
+
+@pytest.mark.parametrize("model", ["lenet5", "simple_cnn", "mlp"])
+def test_same_recipe_seed_and_machine_same_bytes(tmp_path, model):
+    first = foveal.train("digits", out=tmp_path / "a", model=model, epochs=2, seed=3, progress=False)
+    torch.rand(5)  # whatever the caller draws does not matter
+    again = foveal.train(recipe=first.recipe_file, out=tmp_path / "b", progress=False)
+    other = foveal.train("digits", out=tmp_path / "c", model=model, epochs=2, seed=4, progress=False)
+    assert weights_of(first) == weights_of(again) != weights_of(other)
+    assert first.predictions() == again.predictions()
+
+
+def test_images_on_disk_train_the_same_as_in_memory(tmp_path):
+    in_memory = foveal.train("digits", out=tmp_path / "a", epochs=2, progress=False)
+    on_disk = foveal.train("digits", out=tmp_path / "b", epochs=2, memory_gib=0.0001, progress=False)
+    assert weights_of(in_memory) == weights_of(on_disk)
+    assert not list(tmp_path.glob(".pixels*"))
+
+
+def test_training_leaves_the_callers_random_state_and_threads_alone(tmp_path):
+    torch.manual_seed(5)
+    np.random.seed(5)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    foveal.train("digits", out=tmp_path / "a", epochs=1, threads=1, progress=False)
+    assert torch.equal(torch.get_rng_state(), before) and torch.get_num_threads() == threads
+
+
+def test_class_folders_in_colour_of_mixed_sizes(class_folders, tmp_path):
+    Image.new("RGB", (64, 30), (200, 40, 30)).save(class_folders / "apple" / "wide.png")
+    run = foveal.train(class_folders, out=tmp_path / "r", model="simple_cnn", epochs=3, batch_size=8, progress=False)
+    assert run.audit["dataset"]["image_sizes"] == "20×24 to 30×64"
+    assert run.recipe["size"] == [64, 64] and run.recipe["channels"] == 3
+    predictions = foveal.Classifier.load(run.path).predict(sorted((class_folders / "lime").iterdir()))
+    assert {len(prediction.probabilities) for prediction in predictions} == {3}
+
+
+def patients(folder: Path) -> Path:
+    """A manifest of 40 patients with 3 images each, of two labels."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for patient in range(40):
+        for view in range(3):
+            name = f"p{patient}v{view}.png"
+            level = 60 + 90 * (patient % 2)
+            pixels = np.clip(rng.normal(level, 30, (18, 18)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name)
+            rows.append([name, ["well", "ill"][patient % 2], f"patient-{patient}", "ward"])
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "label", "patient_id", "site"], *rows])
+    return folder / "manifest.csv"
+
+
+def test_patients_are_never_torn_and_intervals_draw_whole_patients(tmp_path):
+    run = foveal.train(patients(tmp_path), out=tmp_path / "r", epochs=2, progress=False)
+    sides: dict[str, set[str]] = {}
+    for row in run.splits:
+        sides.setdefault(row["group"], set()).add(row["split"])
+    assert len(sides) == 40 and all(len(split) == 1 for split in sides.values())
+    assert run.audit["split"]["by"] == "group"
+    assert (
+        "bootstrap by group" in run.metrics["test"]["accuracy"]["method"]
+        or "groups" in run.metrics["test"]["accuracy"]["method"]
+    )
+
+
+def test_splitting_patients_by_image_is_said_in_the_report(tmp_path):
+    run = foveal.train(patients(tmp_path), out=tmp_path / "r", epochs=1, split_by="image", progress=False)
+    assert run.audit["split"]["by"] == "image"
+    assert "likely too good" in run.report_file.read_text()
+    assert any(finding["name"] == "group-across-splits" for finding in run.audit["findings"])
+
+
+def test_arrays_from_python_resume_only_with_the_arrays(tmp_path):
+    digits = foveal.load("digits")
+    images = np.stack([np.asarray(digits.images.picture(row)) for row in range(300)])
+    dataset = foveal.load(images, digits.labels[:300], name="few")
+    run = foveal.train(dataset, out=tmp_path / "r", epochs=2, progress=False)
+    whole = weights_of(run)
+    run.report_file.unlink()
+    with pytest.raises(UsageError, match="give them again"):
+        foveal.train(resume=run.path, progress=False)
+    assert weights_of(foveal.train(dataset, resume=run.path, progress=False)) == whole
+    run.report_file.unlink()
+    other = foveal.load(images[:299], digits.labels[:299])
+    with pytest.raises(ClassifierError, match="have changed"):
+        foveal.train(other, resume=run.path, progress=False)
+
+
+def test_evaluate_on_new_images_is_kept_apart(digits_run, tmp_path):
+    rng = np.random.default_rng(0)
+    digits = foveal.load("digits")
+    rows = [int(row["record_id"]) for row in digits_run.splits if row["split"] == "test"]
+    images = np.stack([np.asarray(digits.images.picture(row)) for row in rows])
+    noisy = np.clip(images + rng.normal(0, 10, images.shape), 0, 255).astype(np.uint8)
+    result = foveal.evaluate(digits_run.path, foveal.load(noisy, digits.labels[rows], name="noisy"), progress=False)
+    assert 0.8 < result["accuracy"]["value"] <= 1 and result["n"] == len(rows)
+    assert (digits_run.evaluation_dir("noisy") / "predictions.csv").is_file()
+    assert digits_run.metrics["test"]["n"] == len(rows)
+
+
+@pytest.mark.slow
+def test_mnist_by_the_default_recipe(real_data, tmp_path):
+    run = foveal.train(real_data / "mnist", out=tmp_path / "mnist", model="lenet5", progress=False)
+    assert run.metrics["test"]["n"] == 10_000
+    assert run.metrics["test"]["accuracy"]["value"] >= 0.989
+
+
+@pytest.mark.slow
+def test_cifar_folders_train_the_simple_cnn(real_data, tmp_path):
+    import tarfile
+
+    counts: dict[str, int] = {}
+    with tarfile.open(real_data / "cifar10.tar.xz") as archive:
+        for member in archive:
+            folder = str(Path(member.name).parent)
+            counts[folder] = counts.get(folder, 0) + member.isfile()
+            if member.isfile() and counts[folder] <= (150 if folder.startswith("train") else 40):
+                archive.extract(member, tmp_path / "cifar", filter="data")
+    run = foveal.train(tmp_path / "cifar", out=tmp_path / "r", model="simple_cnn", epochs=8, progress=False)
+    assert run.metrics["test"]["n"] == 400
+    assert run.metrics["test"]["accuracy"]["value"] > 0.3
+    assert run.report_file.stat().st_size < 5_000_000
