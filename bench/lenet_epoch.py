@@ -78,14 +78,12 @@ def main() -> None:
         rates["textbook"].append(textbook(pixels, labels))
         rates["foveal"].append(ours(pixels, labels))
     for name, measured in rates.items():
-        gflops = statistics.median(measured) * 6 * MACS_FORWARD / 1e9
+        rate = statistics.median(measured)
         print(
-            f"{name:<9} {statistics.median(measured):8,.0f} images/s   {gflops:5.1f} GFLOP/s   all: {[round(one) for one in measured]}"
+            f"{name:<9} {rate:8,.0f} images/s  {rate * 6 * MACS_FORWARD / 1e9:5.1f} GFLOP/s  {[round(one) for one in measured]}"
         )
-    ratios = [b / a for a, b in zip(rates["textbook"], rates["foveal"], strict=True)]
-    print(
-        f"ratio     {statistics.median(ratios):.1f} times (pairs: {[round(one, 1) for one in ratios]}), {torch.get_num_threads()} threads"
-    )
+    pairs = [round(b / a, 1) for a, b in zip(rates["textbook"], rates["foveal"], strict=True)]
+    print(f"ratio     {statistics.median(pairs)} times (pairs: {pairs}), {torch.get_num_threads()} threads")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ file                              what happens
 ================================  ==================================================================
 EXIF orientation                  applied: the picture is used as a viewer shows it
 16-bit grey                       scaled to 8 bits over its full range (v / 257), never clipped
+16-bit colour                     its upper 8 bits, as Pillow decodes it
 palette, CMYK, YCbCr, 1-bit       converted to RGB (1-bit: to grey)
 alpha                             laid on white, as on a page
 MPO (two-lens phone photo)        its first, full-size picture
 animated, several pages           refused: which frame is meant is not ours to guess
 32-bit integer, float, Lab, HSV   refused: the range of the values is unknown
+12-bit TIFF, 16-bit white-is-zero refused: Pillow gives the stored values, which are not the brightness
 more than 89 megapixels           refused from the header, before anything is decoded
 other formats, damaged, empty     refused with the reason
 ================================  ==================================================================
@@ -22,23 +24,27 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from foveal.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import torch
+    from PIL.ImageFile import ImageFile
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "MPO")
 MAX_PIXELS = 89_478_485
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N")
 REFUSED_MODES = {"I": "32-bit integer", "F": "floating-point", "LAB": "Lab", "HSV": "HSV"}
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0, section 8
+PNG_ORIENTATIONS = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")  # where a PNG may keep its orientation
 
 Fit = Literal["letterbox", "crop", "stretch"]
 
@@ -78,6 +84,9 @@ class Preprocess:
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        sides = (self.height, self.width, self.content_height, self.content_width)
+        if not all(_is_whole(one) for one in (self.channels, *sides)):
+            raise UsageError("channels, height, width, content_height and content_width are whole numbers.")
         if self.channels not in (1, 3):
             raise UsageError(f"A network takes 1 (grey) or 3 (colour) channels here, not {self.channels}.")
         if not 0 < self.content_height <= self.height or not 0 < self.content_width <= self.width:
@@ -85,25 +94,33 @@ class Preprocess:
                 f"The content box {self.content_height}×{self.content_width} must fit into the frame "
                 f"{self.height}×{self.width}."
             )
-        if self.fit not in ("letterbox", "crop", "stretch"):
-            raise UsageError(f'fit is "letterbox", "crop" or "stretch", not "{self.fit}".')
+        if self.height * self.width > MAX_PIXELS:
+            raise UsageError(f"A frame of {self.height}×{self.width} has more than 89 megapixels.")
+        if self.fit not in get_args(Fit):
+            raise UsageError(f'fit is "letterbox", "crop" or "stretch", not {self.fit!r}.')
+        if not all(_is_finite(one) for one in (*self.mean, *self.std)):
+            raise UsageError("mean and std are finite numbers.")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
             raise UsageError("mean and std need one number a channel, std above zero.")
 
     def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` takes, as JSON stores it."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Preprocess:
-        """Return the stored preprocessing; UsageError when a field is missing, unknown or out of range."""
+        """Return the stored preprocessing; UsageError when a field is missing, unknown, mistyped or out of range."""
         try:
             return cls(**{**stored, "mean": tuple(stored["mean"]), "std": tuple(stored["std"])})
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"the preprocessing is incomplete: {error}") from error
+        except KeyError as error:
+            raise UsageError(f"The preprocessing is incomplete: {error} is missing.") from error
+        except TypeError as error:
+            raise UsageError(f"The preprocessing is damaged: {error}.") from error
 
     def geometry(self, image: Image.Image) -> np.ndarray:
         """Return `image` (mode L or RGB) as uint8 (H, W, C) at the size that the network takes."""
-        image = image.convert("L" if self.channels == 1 else "RGB")
+        mode = "L" if self.channels == 1 else "RGB"
+        image = image if image.mode == mode else image.convert(mode)
         box = (self.content_width, self.content_height)
         if image.size != box:
             image = _fit(image, box, self.fit)
@@ -142,17 +159,30 @@ def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: st
 
 
 def _fit(image: Image.Image, box: tuple[int, int], fit: Fit) -> Image.Image:
-    if fit == "stretch":
-        return image.resize(box, Image.Resampling.BILINEAR)
     if fit == "crop":
         return ImageOps.fit(image, box, Image.Resampling.BILINEAR)
-    return ImageOps.contain(image, box, Image.Resampling.BILINEAR)
+    if fit == "letterbox":
+        scale = min(box[0] / image.width, box[1] / image.height)
+        box = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))  # a line keeps one pixel
+    return image.resize(box, Image.Resampling.BILINEAR)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_header(content: bytes) -> Header:
     """Return what the file says of itself; UnreadableImageError for a file that `decode` would refuse by its header."""
     with _reasons():
-        return _header(_opened(content))
+        image = _opened(content)
+        width, height = image.size
+        if _orientation(image, content) in (5, 6, 7, 8):
+            width, height = height, width
+        return Header(height, width, 1 if image.mode in (*GREY_MODES, "I") else 3)
 
 
 def decode(content: bytes) -> Image.Image:
@@ -161,9 +191,12 @@ def decode(content: bytes) -> Image.Image:
     Raises UnreadableImageError with the reason.
     """
     with _reasons():
-        image = _opened(content)
+        image: Image.Image = _opened(content)
+        deep_grey = image.mode == "I"  # a PGM, the one file of this mode that `_opened` lets through
         image.load()
-        return as_grey_or_rgb(ImageOps.exif_transpose(image))
+        if _orientation(image, content) != 1:
+            image = ImageOps.exif_transpose(image)
+        return as_grey_or_rgb(image.convert("I;16") if deep_grey else image)
 
 
 def as_grey_or_rgb(image: Image.Image) -> Image.Image:
@@ -171,10 +204,7 @@ def as_grey_or_rgb(image: Image.Image) -> Image.Image:
 
     Raises UnreadableImageError for pixels whose range is unknown.
     """
-    if image.mode in REFUSED_MODES:
-        raise UnreadableImageError(
-            f"its pixels are {REFUSED_MODES[image.mode]}; save it as 8-bit or 16-bit grey or RGB"
-        )
+    _refuse_mode(image)
     if image.mode.startswith("I;16"):
         return Image.fromarray(np.round(np.asarray(image).astype(np.float32) / 257).astype(np.uint8))
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
@@ -203,7 +233,7 @@ def size_is_checked_here() -> Iterator[None]:
         yield
 
 
-def _opened(content: bytes) -> Image.Image:
+def _opened(content: bytes) -> ImageFile:
     """Open without decoding, and refuse what the header already rules out."""
     if not content:
         raise UnreadableImageError("the file is empty (0 bytes)")
@@ -211,25 +241,46 @@ def _opened(content: bytes) -> Image.Image:
     pixels = image.width * image.height
     if pixels > MAX_PIXELS:
         raise UnreadableImageError(f"{image.width}×{image.height} is {pixels / 1e6:,.0f} megapixels; the limit is 89")
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise UnreadableImageError(f"it has {frames} frames or pages; save the one you mean as a file of its own")
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise UnreadableImageError("it has more than one frame or page; save the one you mean as a file of its own")
+    if image.format == "TIFF" and image.mode.startswith("I;16"):
+        _refuse_tags(image)
+    if not (image.format == "PPM" and image.mode == "I"):  # Pillow scales these to 0 to 65,535
+        _refuse_mode(image)
+    return image
+
+
+def _refuse_mode(image: Image.Image) -> None:
     if image.mode in REFUSED_MODES:
         raise UnreadableImageError(
             f"its pixels are {REFUSED_MODES[image.mode]}; save it as 8-bit or 16-bit grey or RGB"
         )
-    return image
 
 
-def _header(image: Image.Image) -> Header:
-    width, height = image.size
-    if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
-        width, height = height, width
-    return Header(height, width, 1 if image.mode in GREY_MODES else 3)
+def _refuse_tags(image: Image.Image) -> None:
+    """Refuse a 16-bit TIFF whose stored values Pillow passes on although its tags say that they mean something else."""
+    tags: Mapping[int, Any] = image.tag_v2  # type: ignore[attr-defined] - every TIFF has it
+    bits = tags.get(BITS_PER_SAMPLE, (1,))[0]
+    if bits != 16:
+        raise UnreadableImageError(f"its pixels are {bits}-bit grey; save it as 8-bit or 16-bit grey")
+    if tags.get(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO:
+        raise UnreadableImageError("its 16-bit grey counts from white (white is zero); save it with black as zero")
+
+
+def _orientation(image: Image.Image, content: bytes) -> int:
+    """Return the EXIF orientation that is still to be applied to `image`, 1 to 8; 1 is none.
+
+    Pillow applies a TIFF's by itself. A PNG may keep it behind the pixels, where Pillow finds it only
+    by decoding them, so it is asked only when the file holds such a chunk at all.
+    """
+    if image.format == "TIFF" or (image.format == "PNG" and not any(name in content for name in PNG_ORIENTATIONS)):
+        return 1
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 def _on_white(image: Image.Image) -> Image.Image:
     grey = image.mode in GREY_MODES
+    image = image.convert("LA") if image.mode == "La" else image
     image = image.convert("RGBA")
     page = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(page, image).convert("L" if grey else "RGB")
@@ -242,12 +293,12 @@ def _reasons() -> Iterator[None]:
         yield
     except UnreadableImageError:
         raise
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError("it has more than 89 megapixels") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnreadableImageError(f"it is not an image of a known kind ({', '.join(FORMATS[:-1])})") from error
     except MemoryError as error:
         raise UnreadableImageError("there is not enough memory to decode it") from error
-    except Exception as error:  # noqa: BLE001 - decoders of hostile files raise nearly anything
-        reason = str(error) or type(error).__name__
+    except Exception as error:  # decoders of hostile files raise nearly anything
+        reason = str(error).rstrip(".") or type(error).__name__
         raise UnreadableImageError(f"it is damaged: {reason}") from error

@@ -59,19 +59,20 @@ class Progress:
         if self._bars is not None:
             self._bars.console.print(text, markup=False, highlight=False)
         else:
-            print(text, file=self._stream, flush=True)  # noqa: T201 - this is the place that prints
+            print(text, file=self._stream, flush=True)
 
     @contextmanager
     def stage(self, name: str, total: int, *, done: int = 0) -> Iterator[Stage]:
         """Show `name` with `done` of `total` steps; the stage's `advance` moves it."""
         stage = Stage(self, name, total, done)
-        if self._bars is not None:
-            task = self._bars.add_task(name, total=total, completed=done, info="")
-            stage.show = lambda: self._bars and self._bars.update(task, completed=stage.done, info=stage.info)
+        bars = self._bars
+        if bars is not None:
+            task = bars.add_task(name, total=total, completed=done, info="")
+            stage.show = lambda: bars.update(task, completed=stage.done, info=stage.info)
             try:
                 yield stage
             finally:
-                self._bars.remove_task(task)
+                bars.remove_task(task)
         else:
             yield stage
 

@@ -149,7 +149,7 @@ def test_existing_and_impossible_output(foveal_cli, tmp_path):
     (tmp_path / "full" / "letter.txt").write_text("mine")
     outcome = foveal_cli("train", "digits", "--out", tmp_path / "full")
     assert outcome.code == 6 and "not empty" in outcome.err
-    assert os.listdir(tmp_path / "full") == ["letter.txt"]
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["letter.txt"]
     outcome = foveal_cli("train", "digits", "--out", tmp_path / "full" / "letter.txt" / "x")
     assert outcome.code == 6 and "letter.txt" in outcome.err
 

@@ -62,7 +62,7 @@ def test_a_run_holds_what_the_design_says(digits_run):
 def test_metrics_are_those_of_the_stored_predictions(digits_run):
     test, rows = digits_run.metrics["test"], digits_run.predictions("test")
     right = sum(row["label"] == row["predicted"] for row in rows)
-    assert test["n"] == len(rows) == len(set(row["record_id"] for row in rows))
+    assert test["n"] == len(rows) == len({row["record_id"] for row in rows})
     assert test["accuracy"]["value"] == right / len(rows)
     losses = [-np.log(max(float(row[f"p:{row['label']}"]), 1e-9)) for row in rows]
     assert test["loss"] == pytest.approx(np.mean(losses), abs=1e-12)

@@ -30,7 +30,7 @@ class Format(StrEnum):
 def predict(
     classifier: Annotated[Path, typer.Argument(help="A run directory, or its classifier folder.")],
     images: Annotated[list[str], typer.Argument(help="Image files and folders.")],
-    format: Annotated[Format, typer.Option(help="table, csv or jsonl.")] = Format.table,  # noqa: A002 - the option's name
+    format: Annotated[Format, typer.Option(help="table, csv or jsonl.")] = Format.table,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Table: how many classes to show.")] = 3,
     skip_unreadable: Annotated[
@@ -54,14 +54,17 @@ def predict(
         raise OutputError(f"{out} exists already; choose another --out.")
     loaded = Classifier.load(classifier, device=device)
     failures = []
-    with Progress(silent=len(paths) < 100) as progress, _writer(format, out, loaded.classes, top) as write:
-        with progress.stage("predicting", len(paths)) as stage:
-            for one in loaded.stream(paths):
-                if isinstance(one, Prediction):
-                    write(one)
-                else:
-                    failures.append(str(one))
-                stage.advance()
+    with (
+        Progress(silent=len(paths) < 100) as progress,
+        progress.stage("predicting", len(paths)) as stage,
+        _writer(format, out, loaded.classes, top) as write,
+    ):
+        for one in loaded.stream(paths):
+            if isinstance(one, Prediction):
+                write(one)
+            else:
+                failures.append(str(one))
+            stage.advance()
     if failures:
         sentence = f"{len(failures)} of {len(paths)} images cannot be used:\n{listed(failures, 100)}"
         if not skip_unreadable:
@@ -91,9 +94,9 @@ def _formatted(kind: Format, stream: TextIO, classes: tuple[str, ...], top: int)
             [one.input, one.label, one.probability, *one.probabilities.values(), one.input_hash, one.classifier_hash]
         )
     if kind is Format.jsonl:
-        return lambda one: print(json.dumps(vars(one), ensure_ascii=False), file=stream)  # noqa: T201
+        return lambda one: print(json.dumps(vars(one), ensure_ascii=False), file=stream)
     if kind is Format.table:
-        return lambda one: print(_line(one, top), file=stream)  # noqa: T201
+        return lambda one: print(_line(one, top), file=stream)
     raise UsageError(f"There is no format {kind}.")
 
 

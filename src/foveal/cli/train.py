@@ -44,7 +44,7 @@ class ClassWeights(StrEnum):
     balanced = "balanced"
 
 
-def option(*names: str, panel: str | None = None, help: str, **more: Any) -> Any:  # noqa: A002 - typer's word
+def option(*names: str, panel: str | None = None, help: str, **more: Any) -> Any:
     """Return a typer option of one panel of the help."""
     return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **more)
 

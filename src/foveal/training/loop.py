@@ -7,22 +7,22 @@ step, and everything else that a step depends on lies in the checkpoint, written
 from __future__ import annotations
 
 import math
+import shlex
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal.classifier.device import autocast_type, saying_out_of_memory
+from foveal.classifier.device import saying_out_of_memory
 from foveal.classifier.inference import logits
 from foveal.data.batches import Batches
 from foveal.errors import Interrupted, TrainingError
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress, Stage
 from foveal.run import Run
-from foveal.training.checkpoint import Checkpoint, read_checkpoint, restore_network, write_checkpoint
 from foveal.training.history import EpochRow, write_history
 from foveal.training.interrupt import StopRequest
 from foveal.training.recipe import Recipe
@@ -67,12 +67,11 @@ def fit(
         data.pixels, data.labels, data.train, batch_size=recipe.batch_size, seed=recipe.seed, device=device
     )
     state = TrainingState.begin(network, recipe, steps=epochs * len(batches))
-    at = state.position
     if state.restore(run):
-        at = state.position
-        write_history(run.history_file, at.history)  # which may lack the last row, if that was where it was killed
-        progress.line(f"going on after {at.epoch} epochs and {at.batch} batches")
-    objective = Objective.of(recipe, preprocess, class_weights(data, recipe.class_weights, device), device)
+        write_history(run.history_file, state.position.history)  # a kill may have come before its last row
+        progress.line(f"going on after epoch {state.position.epoch}, batch {state.position.batch} of the next")
+    at = state.position
+    weights = class_weights(data, recipe.class_weights, device)
     sums = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
     advice = f"try a --batch-size below {recipe.batch_size} or a smaller --size"
 
@@ -90,7 +89,8 @@ def fit(
             correct = torch.tensor(at.correct, device=device)
 
             for pixels, labels in batches.of_epoch(at.epoch, start=at.batch):
-                loss, hits = learn(state, objective, pixels, labels, rate_of(state, len(batches)))
+                rate = state.schedule.rate(at.epoch * len(batches) + at.batch)
+                loss, hits = learn(state, preprocess.normalise(pixels), labels, weights, recipe, rate)
                 loss_sum += loss * len(labels)
                 correct += hits
                 at.batch += 1
@@ -108,10 +108,8 @@ def fit(
                 if stop:
                     raise interrupted(run)
 
-            at.batch -= 1  # the rate of the last batch
-            rate = rate_of(state, len(batches))
             at.loss_sum, at.correct, at.seconds = float(loss_sum), int(correct), time.monotonic() - started
-            row = end_epoch(state, data, preprocess, recipe, rate)
+            row = end_epoch(state, data, preprocess, recipe, state.schedule.rate((at.epoch + 1) * len(batches) - 1))
             state.save(run)
             state.keep_best(run)
             write_history(run.history_file, at.history)
@@ -125,32 +123,20 @@ def fit(
     return Fit(at.epoch, at.best_epoch, at.epoch < epochs, seconds, len(data.train) * at.epoch / max(seconds, 1e-9))
 
 
-@dataclass(frozen=True, eq=False)
-class Objective:
-    """How a batch becomes a loss."""
-
-    preprocess: Preprocess
-    class_weights: Tensor | None
-    label_smoothing: float
-    channels_last: bool
-    half: torch.dtype | None
-    clip_norm: float | None
-
-    @classmethod
-    def of(
-        cls, recipe: Recipe, preprocess: Preprocess, weights: Tensor | None, device: torch.device
-    ) -> Objective:
-        half = autocast_type(device, wanted=recipe.mixed_precision)
-        return cls(preprocess, weights, recipe.label_smoothing, recipe.channels_last, half, recipe.clip_norm)
-
-
-def step(state: TrainingState, rate: float, clip_norm: float | None) -> None:
-    """Move the weights once by the gradients at hand, clipped to `clip_norm`; a step that overflowed is skipped."""
-    if not state.loss_scale.unscale(state.optimizer.parameters):
-        return
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_(state.optimizer.parameters, clip_norm)
-    state.optimizer.step(rate)
+def learn(
+    state: TrainingState, x: Tensor, labels: Tensor, weights: Tensor | None, recipe: Recipe, rate: float
+) -> tuple[Tensor, Tensor]:
+    """Learn from one batch x (B, C, H, W) at learning `rate`; return its mean loss and how many it had right."""
+    with torch.autocast(state.device.type, state.half, enabled=state.half is not None):
+        output = state.network(x if recipe.channels_last else x.contiguous())  # (B, classes)
+    output = output.float()
+    loss = F.cross_entropy(output, labels, weights, label_smoothing=recipe.label_smoothing)
+    torch.autograd.backward(loss * state.loss_scale.factor)
+    if state.loss_scale.unscale(state.optimizer.parameters):  # else: overflow of half precision, the step is skipped
+        if recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(state.optimizer.parameters, recipe.clip_norm)
+        state.optimizer.step(rate)
+    return loss.detach(), (output.detach().argmax(1) == labels).sum()
 
 
 def end_epoch(
@@ -158,17 +144,13 @@ def end_epoch(
 ) -> EpochRow:
     """Ask the validation images, note the epoch, and return its row. TrainingError when a loss is no number."""
     at = state.position
-    train_loss = at.loss_sum / at.seen
+    refuse_divergence(at.loss_sum, at, recipe)
     validation_loss, validation_accuracy = validate(state.network, data, preprocess, recipe, state.device)
-    if not math.isfinite(train_loss) or not math.isfinite(validation_loss):
-        raise TrainingError(
-            f"The loss is no number any more in epoch {at.epoch + 1}: training diverged. Try a --learning-rate below "
-            f"{recipe.learning_rate:g} or --clip-norm 1."
-        )
+    refuse_divergence(validation_loss, at, recipe)
     better = validation_loss < at.best_loss
     row = EpochRow(
         epoch=at.epoch + 1,
-        train_loss=train_loss,
+        train_loss=at.loss_sum / at.seen,
         train_accuracy=at.correct / at.seen,
         validation_loss=validation_loss,
         validation_accuracy=validation_accuracy,
@@ -183,6 +165,15 @@ def end_epoch(
     at.history.append(row)
     at.next_epoch()
     return row
+
+
+def refuse_divergence(loss: float, at: Position, recipe: Recipe) -> None:
+    """Raise TrainingError when `loss` is no number."""
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"The loss is no number any more in epoch {at.epoch + 1}: training diverged. Train anew with a "
+            f"--learning-rate below {recipe.learning_rate:g} or with --clip-norm 1."
+        )
 
 
 def validate(
@@ -208,6 +199,11 @@ def class_weights(data: TrainingData, kind: str, device: torch.device) -> Tensor
     counts = np.bincount(data.labels[data.train], minlength=data.classes)
     weights = len(data.train) / (data.classes * np.maximum(counts, 1))
     return torch.as_tensor(weights, dtype=torch.float32, device=device)
+
+
+def interrupted(run: Run) -> Interrupted:
+    """Return the error that ends a training that was asked to stop."""
+    return Interrupted(f"Stopped; nothing is lost. Go on with: foveal train --resume {shlex.quote(str(run.path))}")
 
 
 def say(stage: Stage, at: Position, batches: int, epochs: int, loss_sum: float, correct: int) -> None:

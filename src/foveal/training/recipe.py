@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foveal.data.sources.manifest import Columns
-from foveal.errors import UsageError, nearest
+from foveal.errors import ClassifierError, UsageError, nearest
 from foveal.files import write_text
 from foveal.run import SCHEMA_VERSION, read_toml
 
@@ -78,6 +78,7 @@ class Recipe(BaseModel):
 
     @property
     def columns(self) -> Columns:
+        """Which column of a manifest holds what."""
         return Columns(self.path_column, self.label_column, self.group_column, self.source_column, self.split_column)
 
     def changed(self, changes: Mapping[str, Any]) -> Recipe:
@@ -109,7 +110,9 @@ class Recipe(BaseModel):
 def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a TOML file; UsageError for unknown or wrong fields, ClassifierError when unreadable."""
     fields = read_toml(path)
-    fields.pop("schema_version", None)
+    schema = fields.pop("schema_version", SCHEMA_VERSION)
+    if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+        raise ClassifierError(f"{path} was written by a newer Foveal (schema {schema}); update Foveal.")
     try:
         return parse_recipe(fields)
     except UsageError as error:

@@ -58,6 +58,7 @@ class TrainingState:
     schedule: Schedule
     loss_scale: LossScale
     device: torch.device
+    half: torch.dtype | None = None  # of the forward pass in mixed precision
     position: Position = field(default_factory=Position)
 
     @classmethod
@@ -74,7 +75,7 @@ class TrainingState:
         )
         half = autocast_type(device, wanted=recipe.mixed_precision)
         schedule = Schedule(recipe.schedule, recipe.learning_rate or 0.0, steps)
-        return cls(network, optimizer, schedule, LossScale.for_type(half), device)
+        return cls(network, optimizer, schedule, LossScale.for_type(half), device, half)
 
     def save(self, run: Run) -> None:
         """Replace the run's last checkpoint by this state."""

@@ -111,7 +111,7 @@ def write_evaluation(
     metrics["note"] = " ".join(part for part in (metrics["note"], note) if part)
     folder = run.evaluation_dir(name)
     write_predictions(
-        folder / "predictions.csv", dataset.record_ids[records], labels, probabilities, classifier.classes
+        folder / "predictions.csv", dataset.record_ids[records].tolist(), labels, probabilities, classifier.classes
     )
     header = {
         "schema_version": SCHEMA_VERSION,
@@ -144,8 +144,8 @@ def _note(run: Run, dataset: Dataset, accept: tuple[str, ...], skipped: int) -> 
     known = [str(one) for one, digest in zip(dataset.record_ids, dataset.scan.digests, strict=True) if digest in seen]
     if known and TRAINED_ON not in accept:
         raise AuditError(
-            f"{len(known):,} of these {len(dataset):,} images served training or validation of {run.path}, so the figures "
-            f"would lie:\n{listed(known, 5)}\nLeave them out, or go on knowingly with --accept {TRAINED_ON}."
+            f"{len(known):,} of these {len(dataset):,} images served training or validation of {run.path}, so the "
+            f"figures would lie:\n{listed(known, 5)}\nLeave them out, or go on knowingly with --accept {TRAINED_ON}."
         )
     parts = [f"{len(known):,} of the {len(dataset):,} images served training or validation."] if known else []
     return " ".join([*parts, *([f"{skipped:,} images could not be read and were left out."] if skipped else [])])

@@ -240,7 +240,7 @@ def _build(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | 
 
 
 def _refuse_unbuildable(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | None) -> None:
-    """Build the network without memory or random numbers, so that a wrong option or size is said before the long work."""
+    """Build the network on no device: a wrong option or size is said before the long work, no random number drawn."""
     with torch.device("meta"):
         _build(recipe, classes, channels, size)
 
