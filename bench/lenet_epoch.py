@@ -79,9 +79,8 @@ def main() -> None:
         rates["foveal"].append(ours(pixels, labels))
     for name, measured in rates.items():
         rate = statistics.median(measured)
-        print(
-            f"{name:<9} {rate:8,.0f} images/s  {rate * 6 * MACS_FORWARD / 1e9:5.1f} GFLOP/s  {[round(one) for one in measured]}"
-        )
+        gflops = rate * 6 * MACS_FORWARD / 1e9
+        print(f"{name:<9} {rate:8,.0f} images/s  {gflops:5.1f} GFLOP/s  {[round(one) for one in measured]}")
     pairs = [round(b / a, 1) for a, b in zip(rates["textbook"], rates["foveal"], strict=True)]
     print(f"ratio     {statistics.median(pairs)} times (pairs: {pairs}), {torch.get_num_threads()} threads")
 

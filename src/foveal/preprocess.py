@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import torch
     from PIL.ImageFile import ImageFile
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "MPO")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # an MPO is opened as the JPEG that it begins with
 MAX_PIXELS = 89_478_485
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N")
 REFUSED_MODES = {"I": "32-bit integer", "F": "floating-point", "LAB": "Lab", "HSV": "HSV"}
@@ -124,8 +124,9 @@ class Preprocess:
         box = (self.content_width, self.content_height)
         if image.size != box:
             image = _fit(image, box, self.fit)
-        content = np.asarray(image).reshape(image.height, image.width, self.channels)
-        return self._framed(content[None])[0]
+        content: np.ndarray = np.asarray(image).reshape(image.height, image.width, self.channels)
+        framed: np.ndarray = self._framed(content[None])[0]
+        return framed
 
     def geometry_of_arrays(self, pixels: np.ndarray) -> np.ndarray:
         """Return uint8 (N, H, W, C) for uint8 `pixels` (N, h, w, 1 or 3); the same pixels as `geometry` gives."""
@@ -259,7 +260,7 @@ def _refuse_mode(image: Image.Image) -> None:
 
 def _refuse_tags(image: Image.Image) -> None:
     """Refuse a 16-bit TIFF whose stored values Pillow passes on although its tags say that they mean something else."""
-    tags: Mapping[int, Any] = image.tag_v2  # type: ignore[attr-defined] - every TIFF has it
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     bits = tags.get(BITS_PER_SAMPLE, (1,))[0]
     if bits != 16:
         raise UnreadableImageError(f"its pixels are {bits}-bit grey; save it as 8-bit or 16-bit grey")
@@ -275,7 +276,8 @@ def _orientation(image: Image.Image, content: bytes) -> int:
     """
     if image.format == "TIFF" or (image.format == "PNG" and not any(name in content for name in PNG_ORIENTATIONS)):
         return 1
-    return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    found = image.getexif().get(ExifTags.Base.Orientation)
+    return found if isinstance(found, int) and 2 <= found <= 8 else 1
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -296,7 +298,7 @@ def _reasons() -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnreadableImageError("it has more than 89 megapixels") from error
     except UnidentifiedImageError as error:
-        raise UnreadableImageError(f"it is not an image of a known kind ({', '.join(FORMATS[:-1])})") from error
+        raise UnreadableImageError(f"it is not an image of a known kind ({', '.join(FORMATS)})") from error
     except MemoryError as error:
         raise UnreadableImageError("there is not enough memory to decode it") from error
     except Exception as error:  # decoders of hostile files raise nearly anything

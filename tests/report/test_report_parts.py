@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from foveal.report import confusion, curves, svg, wording
-from foveal.report.results import Answer, Epoch, Scores
+from foveal.report.results import Answer, Scores
 from foveal.report.thumbnails import MOST_CHARACTERS, make_thumbnails, thumbnail
+from foveal.training.history import EpochRow
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_ticks_are_few_and_enclose(low, high) -> None:
 
 @pytest.mark.parametrize("last", [1, 2, 7, 20, 500])
 def test_curves_stay_inside_their_frame(last) -> None:
-    history = [Epoch(n, 1 / n, 1 - 0.5 / n, 1.1 / n, 1 - 0.6 / n, 0.01, 1.0) for n in range(1, last + 1)]
+    history = [EpochRow(n, 1 / n, 1 - 0.5 / n, 1.1 / n, 1 - 0.6 / n, 0.01, 1.0, 100.0, 0) for n in range(1, last + 1)]
     for panel in curves.panels(history, last):
         for values in (panel.train, panel.validation):
             assert all(curves.TOP - 1 <= panel.y(value) <= curves.HEIGHT - curves.BOTTOM + 1 for value in values)
@@ -83,7 +84,10 @@ def test_curves_stay_inside_their_frame(last) -> None:
 
 
 def test_a_loss_that_is_not_a_number_leaves_a_gap() -> None:
-    history = [Epoch(1, 1.0, 0.5, float("nan"), 0.5, 0.1, 1.0), Epoch(2, 0.5, 0.6, 0.7, 0.6, 0.1, 1.0)]
+    history = [
+        EpochRow(1, 1.0, 0.5, float("nan"), 0.5, 0.1, 1.0, 100.0, 0),
+        EpochRow(2, 0.5, 0.6, 0.7, 0.6, 0.1, 1.0, 100.0, 1),
+    ]
     assert "nan" not in curves.curves_figure(curves.panels(history, 2), "")
 
 

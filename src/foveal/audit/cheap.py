@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 
 import numpy as np
@@ -27,10 +28,14 @@ IMBALANCE_RATIO = 5
 
 
 def check_labels(dataset: Dataset) -> list[Finding]:
-    """Return the finding of class names that differ only in case, spaces, ``-`` or ``_``. Needs no image read."""
+    """Return the finding of class names that differ only in case, accents' encoding, spaces, ``-`` or ``_``.
+
+    Needs no image read.
+    """
     alike: dict[str, list[str]] = defaultdict(list)
     for name in dataset.classes:
-        alike["".join(name.casefold().replace("-", " ").replace("_", " ").split())].append(name)
+        plain = unicodedata.normalize("NFKC", name).casefold().replace("-", " ").replace("_", " ")
+        alike["".join(plain.split())].append(name)
     twins = [names for names in alike.values() if len(names) > 1]
     if not twins:
         return []

@@ -23,6 +23,7 @@ class Finding:
     accepted: bool = False
 
     def to_dict(self) -> dict[str, Any]:
+        """Return what audit.json holds of it."""
         return asdict(self)
 
 

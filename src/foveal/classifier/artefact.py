@@ -71,61 +71,79 @@ def write(folder: Path, card: Card, weights: Mapping[str, Tensor]) -> str:
 
 def read(folder: Path) -> tuple[Card, dict[str, Tensor], str]:
     """Return the card, the weights and the content hash; ClassifierError when anything is missing or was changed."""
-    value = _card(folder)
+    value = _json(folder)
     weights_file = folder / WEIGHTS
     if not weights_file.is_file():
         raise ClassifierError(f"{folder} is no whole classifier: {WEIGHTS} is missing.")
+    if value.get("content_hash") != content_hash(value):
+        raise ClassifierError(f"{folder / CARD} was changed after it was written: its content hash does not fit.")
+    try:
+        card, expected = _card(value), value["weights"]["sha256"]
+    except (KeyError, TypeError, ValueError, FovealError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+        raise ClassifierError(f"{folder / CARD} is not the card of a classifier: {reason}.") from error
     try:
         content = weights_file.read_bytes()
     except OSError as error:
         raise ClassifierError(f"{weights_file} cannot be read: {error.strerror}.") from error
-    if value.get("content_hash") != content_hash(value):
-        raise ClassifierError(f"{folder / CARD} was changed after it was written: its content hash does not fit.")
-    try:
-        card = Card(
-            architecture=value["architecture"],
-            classes=tuple(value["classes"]),
-            preprocess=Preprocess.from_dict(value["preprocess"]),
-            parameters=value["parameters"],
-            layers=tuple(value["layers"]),
-            provenance=value["provenance"],
-        )
-        expected = value["weights"]["sha256"]
-    except (KeyError, TypeError, FovealError) as error:
-        raise ClassifierError(f"{folder / CARD} is incomplete: {error}.") from error
     if hashlib.sha256(content).hexdigest() != expected:
         raise ClassifierError(f"{weights_file} is damaged or was exchanged: its SHA-256 is not the one in {CARD}.")
     try:
         weights = parse_safetensors(content)
     except SafetensorError as error:
-        raise ClassifierError(f"{weights_file} is damaged: {error}.") from error
+        raise ClassifierError(f"{weights_file} is no safetensors file: {error}.") from error
     return card, weights, str(value["content_hash"])
 
 
 def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: Path) -> None:
-    """Raise ClassifierError when `weights` lack a tensor of `expected`, have one more, another shape, or NaN or infinity."""
+    """Raise ClassifierError unless `weights` are the tensors of `expected`, in name, shape and type, and finite."""
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or extra:
         parts = [f"{what} {', '.join(names[:3])}" for what, names in (("lacks", missing), ("has also", extra)) if names]
         raise ClassifierError(f"{where / WEIGHTS} does not fit the architecture: it {' and '.join(parts)}.")
     for name, tensor in weights.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-            raise ClassifierError(f"{where / WEIGHTS} does not fit the architecture: {name} has shape {shapes}.")
+        is_, should = (f"{tuple(one.shape)} {one.dtype}" for one in (tensor, expected[name]))
+        if is_ != should:
+            raise ClassifierError(f"{where / WEIGHTS} does not fit the architecture: {name} is {is_}, not {should}.")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ClassifierError(f"{where / WEIGHTS} holds values that are no numbers (NaN or infinite) in {name}.")
 
 
-def _card(folder: Path) -> dict[str, Any]:
+def _card(value: Mapping[str, Any]) -> Card:
+    """Return the card in the JSON object `value`; KeyError, TypeError or ValueError say what is wrong with it."""
+    classes, architecture, preprocess = (
+        value["classes"],
+        value["architecture"],
+        Preprocess.from_dict(value["preprocess"]),
+    )
+    if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
+        raise ValueError("its classes are not a list of names")
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise ValueError("its classes are fewer than two, or one is named twice")
+    if not isinstance(architecture, dict) or not isinstance(architecture.get("options", {}), dict):
+        raise ValueError("its architecture is not an object with a name and options")
+    return Card(
+        architecture=architecture,
+        classes=tuple(classes),
+        preprocess=preprocess,
+        parameters=value["parameters"],
+        layers=tuple(value["layers"]),
+        provenance=dict(value["provenance"]),
+    )
+
+
+def _json(folder: Path) -> dict[str, Any]:
     path = folder / CARD
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ClassifierError(f"{folder} is no classifier: {CARD} is missing.") from error
+        raise ClassifierError(f"{folder} is no whole classifier: {CARD} is missing.") from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ClassifierError(f"{path} is damaged: {error}.") from error
+    except RecursionError as error:
+        raise ClassifierError(f"{path} is damaged: its values are nested too deeply.") from error
     if not isinstance(value, dict) or not isinstance(value.get("schema_version"), int):
-        raise ClassifierError(f"{path} is damaged: it is not the card of a classifier.")
+        raise ClassifierError(f"{path} is not the card of a classifier: it is no JSON object with a schema_version.")
     if value["schema_version"] > SCHEMA_VERSION:
         raise ClassifierError(
             f"{path} was written by a newer Foveal (schema {value['schema_version']}); update Foveal."

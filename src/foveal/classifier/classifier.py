@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-
+from PIL import Image, ImageOps
 
 from foveal.classifier import artefact
 from foveal.classifier.artefact import Card
-from foveal.classifier.device import choose_device, saying_out_of_memory
+from foveal.classifier.device import choose_device, move_network, saying_out_of_memory
 from foveal.classifier.inference import BATCH, logits, probabilities
 from foveal.classifier.prediction import Prediction
 from foveal.data.images import read_file
@@ -64,7 +64,7 @@ class Classifier:
         name = str(card.architecture.get("name"))
         options = dict(card.architecture.get("options", {}))
         try:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), saying_out_of_memory("it describes a network too large for it"):
                 network = create_model(
                     name,
                     classes=len(card.classes),
@@ -72,11 +72,12 @@ class Classifier:
                     size=(preprocess.height, preprocess.width),
                     options=options,
                 )
-        except UsageError as error:
+        except (UsageError, TypeError, ValueError) as error:
             raise ClassifierError(f"{folder / artefact.CARD} does not describe a network: {error}") from error
         artefact.check_weights(weights, network.state_dict(), folder)
         network.load_state_dict(weights)
-        network.to(device=choose_device(device), memory_format=torch.channels_last)
+        with saying_out_of_memory("use another --device"):
+            move_network(network, choose_device(device))
         network.eval()
         return cls(network, name, options, card.classes, preprocess, dict(card.provenance), content_hash)
 
@@ -101,12 +102,12 @@ class Classifier:
         )
         return artefact.write(Path(folder), card, self.network.state_dict())
 
-    def predict(self, images: Input | Sequence[Input]) -> list[Prediction]:
+    def predict(self, images: Input | Iterable[Input]) -> list[Prediction]:
         """Return one prediction an image, in order.
 
         Args:
-            images: a path, a picture, a uint8 array (H, W) or (H, W, C), or a sequence of these
-                (an array (N, H, W, C) counts as one).
+            images: a path, a picture, a uint8 array (H, W) or (H, W, 1 or 3), or several of these;
+                an array (N, H, W) or (N, H, W, C) is several.
 
         Raises:
             DataError: listing every image that cannot be read; nothing is predicted then.
@@ -126,7 +127,7 @@ class Classifier:
                 with size_is_checked_here():
                     read = list(pool.map(self._read, batch, range(start, start + len(batch))))
                 pixels = [one[2] for one in read if not isinstance(one, FailedInput)]
-                rows = iter(self.probabilities(np.stack(pixels)) if pixels else ())
+                rows = iter(self.probabilities(np.stack(pixels))) if pixels else iter(())
                 for one in read:
                     yield one if isinstance(one, FailedInput) else self._prediction(one[0], one[1], next(rows))
 
@@ -141,8 +142,13 @@ class Classifier:
         With `rows`, for the images at these rows only.
         """
         device = next(self.network.parameters()).device
+        if not len(pixels if rows is None else rows):
+            return np.empty((0, len(self.classes)))
         with saying_out_of_memory("ask for fewer images at once"):
-            return probabilities(logits(self.network, self.preprocess, pixels, rows=rows, device=device))
+            result = probabilities(logits(self.network, self.preprocess, pixels, rows=rows, device=device))
+        if not np.isfinite(result).all():
+            raise ClassifierError(f"{self} answers with values that are no numbers; its weights are out of range.")
+        return result
 
     def _read(self, image: Input, position: int) -> tuple[str, str, np.ndarray] | FailedInput:
         """Return (name, hash, pixels (H, W, C)) of one input."""
@@ -151,7 +157,7 @@ class Classifier:
             if isinstance(image, str | Path):
                 content = read_file(Path(image))
                 return name, hashlib.sha256(content).hexdigest(), self.preprocess.geometry(decode(content))
-            picture = _array(image) if isinstance(image, np.ndarray) else as_grey_or_rgb(image)
+            picture = _array(image) if isinstance(image, np.ndarray) else _picture(image)
             digest = hashlib.sha256(picture.tobytes()).hexdigest()
             return name, digest, self.preprocess.geometry(picture)
         except UnreadableImageError as error:
@@ -177,21 +183,39 @@ class FailedInput:
 def find_folder(path: Path) -> Path:
     """Return the classifier's folder for a run directory or the folder itself; ClassifierError when there is none."""
     for folder in (path / "classifier", path):
-        if (folder / artefact.CARD).is_file() or (folder / artefact.WEIGHTS).is_file():
+        if (folder / artefact.CARD).is_file():
             return folder
     if not path.exists():
         raise ClassifierError(f"There is no run or classifier at {path}.")
     if (path / "recipe.toml").is_file():
-        raise ClassifierError(f"The run {path} has not finished; go on with: foveal train --resume {path}")
+        resume = f"foveal train --resume {shlex.quote(str(path))}"
+        raise ClassifierError(f"The run {path} has no classifier yet, since it has not finished; go on with: {resume}")
     raise ClassifierError(f"{path} is neither a run nor a classifier: {artefact.CARD} is missing.")
 
 
-def _sequence(images: Input | Sequence[Input]) -> Sequence[Input]:
+def _sequence(images: Input | Iterable[Input]) -> Sequence[Input]:
     if isinstance(images, str | Path | Image.Image):
         return [images]
     if isinstance(images, np.ndarray):
         return list(images) if images.ndim == 4 or (images.ndim == 3 and images.shape[2] not in (1, 3)) else [images]
-    return images
+    if not isinstance(images, Iterable):
+        raise UsageError(f"Give paths, pictures or arrays to predict, not {type(images).__name__}.")
+    return list(images)
+
+
+def _picture(image: Image.Image) -> Image.Image:
+    """Return a picture given from Python as a file of it would be read: upright, grey or RGB."""
+    if not isinstance(image, Image.Image):
+        raise UsageError(f"Give paths, pictures or arrays to predict, not {type(image).__name__}.")
+    if 0 in image.size:
+        raise UnreadableImageError(f"its size is {image.width}×{image.height}")
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise UnreadableImageError(f"it has {getattr(image, 'n_frames', 1)} frames or pages; give the one you mean")
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UnreadableImageError(f"it is damaged: {error}") from error
+    return as_grey_or_rgb(ImageOps.exif_transpose(image))
 
 
 def _array(pixels: np.ndarray) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,6 +44,8 @@ class Dataset:
         ids, counts = np.unique(self.record_ids, return_counts=True)
         if len(ids) != count:
             raise DataError(f"{self.name}: these records appear more than once:\n{listed(ids[counts > 1])}")
+        if len(set(self.classes)) != len(self.classes):
+            raise DataError(f"{self.name}: a class is named twice: {', '.join(self.classes)}.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -68,8 +71,8 @@ class Dataset:
         """SHA-256 over every image's content, label, group, source and given split, whatever their order."""
         names = np.array([*self.classes, ""])  # index -1 is the empty name
         columns = (self.scan.digests, names[self.labels], self.groups, self.sources, self.given_splits)
-        lines = sorted("\t".join(row) for row in zip(*columns, strict=True))
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        rows = sorted(zip(*(column.tolist() for column in columns), strict=True))
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
     def take(self, indices: np.ndarray) -> Dataset:
         """Return the dataset of the records at `indices`, in that order, with the same classes."""

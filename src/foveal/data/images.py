@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+import statistics
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +22,6 @@ from PIL import Image
 
 from foveal.errors import DataError
 from foveal.preprocess import (
-    Header,
     Preprocess,
     UnreadableImageError,
     array_picture,
@@ -29,7 +31,11 @@ from foveal.preprocess import (
 )
 from foveal.progress import Progress
 
-CHUNK = 256
+MAX_FILE_GIB = 1  # twice what 89 megapixels need as uncompressed 16-bit colour
+TRIED = 32  # items that are timed before threads are started
+TOO_SHORT_S = 200e-6  # below this, threads wait for Python's lock longer than they work (measured on 32×32 JPEGs)
+CHUNK = 32  # items that a thread takes at once
+ARRAY_CHUNK = 4096
 
 T = TypeVar("T")
 
@@ -88,7 +94,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Images as files; they are read anew each time, by a few threads (decoders release Python's lock)."""
+    """Images as files; they are read anew each time, large ones by a few threads (decoders release Python's lock)."""
 
     paths: Sequence[Path]
 
@@ -96,6 +102,7 @@ class ImageFiles:
         return len(self.paths)
 
     def scan(self, progress: Progress) -> Scan:
+        """Hash every file and read its header."""
         digests = np.zeros(len(self), dtype="<U64")
         sizes = np.zeros((len(self), 3), dtype=np.int32)
         unreadable: dict[int, str] = {}
@@ -104,7 +111,7 @@ class ImageFiles:
             try:
                 content = read_file(self.paths[index])
                 digests[index] = hashlib.sha256(content).hexdigest()
-                header: Header = read_header(content)
+                header = read_header(content)
                 sizes[index] = (header.height, header.width, header.channels)
             except UnreadableImageError as error:
                 unreadable[index] = str(error)
@@ -116,6 +123,7 @@ class ImageFiles:
     def decode(
         self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress
     ) -> dict[int, str]:
+        """Write the images at `indices` into `out` (len(indices), H, W, C); return image → reason it failed."""
         failures: dict[int, str] = {}
 
         def put(row: int) -> None:
@@ -129,12 +137,15 @@ class ImageFiles:
         return dict(sorted(failures.items()))
 
     def picture(self, index: int) -> Image.Image:
+        """Return one image at its own size; UnreadableImageError with the reason."""
         return decode(read_file(self.paths[index]))
 
     def location(self, index: int) -> str:
+        """Return the path of one file."""
         return str(self.paths[index])
 
     def take(self, indices: np.ndarray) -> ImageFiles:
+        """Return the files at `indices`, in that order."""
         return ImageFiles([self.paths[i] for i in indices])
 
 
@@ -148,6 +159,7 @@ class ImageArray:
         return len(self.pixels)
 
     def scan(self, progress: Progress) -> Scan:  # noqa: ARG002 - arrays are hashed in a moment
+        """Hash every image's pixels."""
         count, height, width, channels = self.pixels.shape
         rows = np.ascontiguousarray(self.pixels)
         digests = np.array([hashlib.sha256(row).hexdigest() for row in rows], dtype="<U64")
@@ -162,35 +174,49 @@ class ImageArray:
     def decode(
         self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress
     ) -> dict[int, str]:
+        """Write the images at `indices` into `out` (len(indices), H, W, C); none fails."""
         with progress.stage("fitting images", len(indices)) as stage:
-            for start in range(0, len(indices), CHUNK * 16):
-                rows = slice(start, start + CHUNK * 16)
+            for start in range(0, len(indices), ARRAY_CHUNK):
+                rows = slice(start, start + ARRAY_CHUNK)
                 out[rows] = preprocess.geometry_of_arrays(self.pixels[indices[rows]])
                 stage.advance(len(indices[rows]))
         return {}
 
     def picture(self, index: int) -> Image.Image:
+        """Return one image at its own size."""
         return array_picture(self.pixels[index])
 
     def location(self, index: int) -> str:  # noqa: ARG002
+        """Return nothing: the image lies only in memory."""
         return ""
 
     def take(self, indices: np.ndarray) -> ImageArray:
+        """Return the images at `indices`, in that order."""
         return ImageArray(self.pixels[indices])
 
 
 def read_file(path: Path) -> bytes:
     """Return the bytes of an image file; UnreadableImageError when it cannot be read or is no plain file."""
     try:
-        if not path.is_file():
-            raise UnreadableImageError("it is not there" if not path.exists() else "it is not a plain file")
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for ever
+            raise UnreadableImageError("it is not a plain file")
+        if about.st_size > MAX_FILE_GIB << 30:
+            raise UnreadableImageError(f"the file has {about.st_size / (1 << 30):.1f} GiB; the limit is {MAX_FILE_GIB}")
         return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UnreadableImageError("it is not there") from error
     except OSError as error:
-        raise UnreadableImageError(f"it cannot be read: {error.strerror}") from error
+        raise UnreadableImageError(f"it cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a path with a NUL character
+        raise UnreadableImageError(f"it cannot be read: {error}") from error
 
 
 def in_threads(work: Callable[[int], None], items: range, done: Callable[[int], None]) -> None:
-    """Call `work` for every item, in chunks over a few threads, reporting each finished chunk's length to `done`."""
+    """Call `work` for every item, over a few threads where that pays, reporting to `done` how many more are finished.
+
+    The first items are done here and timed; where they take next to no time, so are all others.
+    """
 
     def chunk(start: int) -> int:
         part = items[start : start + CHUNK]
@@ -198,9 +224,22 @@ def in_threads(work: Callable[[int], None], items: range, done: Callable[[int], 
             work(item)
         return len(part)
 
-    with size_is_checked_here(), ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for count in ordered(pool, chunk, range(0, len(items), CHUNK)):
-            done(count)
+    def timed(item: int) -> float:
+        started = time.perf_counter()
+        work(item)
+        return time.perf_counter() - started
+
+    with size_is_checked_here():
+        times = [timed(item) for item in items[:TRIED]]
+        done(len(times))
+        starts = range(TRIED, len(items), CHUNK)
+        if not starts or statistics.median(times) < TOO_SHORT_S:
+            for start in starts:
+                done(chunk(start))
+            return
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            for count in ordered(pool, chunk, starts):
+                done(count)
 
 
 def ordered(pool: ThreadPoolExecutor, work: Callable[[int], T], items: Iterable[int]) -> Iterable[T]:
@@ -219,19 +258,18 @@ def as_image_array(images: object) -> ImageArray:
 
     Raises DataError for another type or shape: values are not rescaled silently.
     """
-    pixels = np.asarray(images)
+    try:
+        pixels: np.ndarray = np.asarray(images)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"The images are no array: {error}.") from error
     if pixels.dtype != np.uint8:
         raise DataError(
             f"The images are {pixels.dtype}; give uint8 from 0 to 255, e.g. (x * 255).round().astype('uint8') "
             "for values between 0 and 1."
         )
-    if pixels.ndim == 3:
-        pixels = pixels[..., None]
-    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3) or 0 in pixels.shape:
-        hint = " Move the channels last with x.transpose(0, 2, 3, 1)." if _channels_first(pixels.shape) else ""
-        raise DataError(f"The images have shape {np.shape(images)}; give (N, H, W) or (N, H, W, 1 or 3).{hint}")
-    return ImageArray(pixels)
-
-
-def _channels_first(shape: tuple[int, ...]) -> bool:
-    return len(shape) == 4 and shape[1] in (1, 3)
+    shape = pixels.shape
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3)) or 0 in shape:
+        first = len(shape) == 4 and shape[1] in (1, 3)
+        hint = " Move the channels last with x.transpose(0, 2, 3, 1)." if first else ""
+        raise DataError(f"The images have shape {shape}; give (N, H, W) or (N, H, W, 1 or 3).{hint}")
+    return ImageArray(pixels if len(shape) == 4 else pixels[..., None])

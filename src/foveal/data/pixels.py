@@ -15,6 +15,7 @@ from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 
 GIB = 1 << 30
+CHUNK_BYTES = 4 << 20
 
 
 def decode_all(
@@ -49,8 +50,9 @@ def mean_and_std(
     left = (preprocess.width - preprocess.content_width) // 2
     box = (slice(top, top + preprocess.content_height), slice(left, left + preprocess.content_width))
     counts = np.zeros((preprocess.channels, 256), np.int64)
-    for start in range(0, len(rows), 1024):
-        part = pixels[rows[start : start + 1024]][:, box[0], box[1]]  # (n, h, w, C)
+    at_once = max(1, CHUNK_BYTES // (preprocess.height * preprocess.width * preprocess.channels))
+    for start in range(0, len(rows), at_once):
+        part = pixels[rows[start : start + at_once]][:, box[0], box[1]]  # (n, h, w, C)
         for channel in range(preprocess.channels):
             counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
     levels = np.arange(256) / 255

@@ -8,7 +8,7 @@ file order, other file names or another machine give the same split.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,8 @@ from foveal.data.dataset import SPLITS, Dataset
 from foveal.errors import DataError, UsageError, listed
 
 MOST_VALIDATION = 5_000
+ATTEMPTS = 100  # lots that are drawn until every class is in every split; the first nearly always does
+UNPLACED = -1
 
 SplitBy = Literal["group", "image"]
 
@@ -39,10 +41,12 @@ def make_split(dataset: Dataset, *, seed: int, validation: float, test: float, s
     """Return the split of `dataset`.
 
     Where the source gives a test split, it is kept, and only the rest is divided; the same for
-    validation. `validation` and `test` are shares of all images; validation takes at most 5,000
-    (beyond that another image hardly sharpens the figure). Images with the same content always stay together.
+    validation. `validation` and `test` are shares of the images that are divided; validation takes at
+    most 5,000 (beyond that another image hardly sharpens the figure), unless there are more classes
+    than that. Among the divided, images with the same content always stay together.
 
-    Raises DataError when a class has too few groups to be in every split, or a given split lacks a class.
+    Raises DataError when a class has too few groups to be in every split, when groups that hold
+    several classes cannot be divided so, or when a given split lacks a class.
     """
     if not 0 < validation < 1 or not 0 < test < 1 or validation + test >= 1:
         raise UsageError(
@@ -96,49 +100,83 @@ def _units(dataset: Dataset, *, by_group: bool) -> np.ndarray:
 def _divide(dataset: Dataset, assigned: np.ndarray, units: np.ndarray, shares: dict[str, float], seed: int) -> None:
     """Move whole units from train to the splits in `shares`, so that each class gets its share in each."""
     free = assigned == "train"
-    classes = len(dataset.classes)
-    counts = np.zeros((units.max() + 1, classes), np.int64)  # images of each class in each unit
+    _refuse_few(dataset, units[free], dataset.labels[free], 1 + len(shares))
+    counts = np.zeros((units.max() + 1, len(dataset.classes)), np.int64)  # images of each class in each unit
     np.add.at(counts, (units[free], dataset.labels[free]), 1)
     total = counts.sum(axis=0)
-    wanted: dict[str, np.ndarray] = {}
-    for name, share in shares.items():
-        if name == "validation":
-            share = min(share, MOST_VALIDATION / max(int(free.sum()), 1))  # noqa: PLW2901
-        wanted[name] = np.maximum(np.round(total * share), (total > 0).astype(float))
-    wanted["train"] = total - sum(wanted.values())
-    _refuse_few(dataset, units[free], dataset.labels[free], 1 + len(shares))
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(f"split {seed}".encode()).digest()[:8], "big"))
-    order = rng.permutation(len(counts))
+    if "validation" in shares:
+        shares = {**shares, "validation": min(shares["validation"], MOST_VALIDATION / int(total.sum()))}
+    wanted = np.stack([_quota(total, share) for share in shares.values()])  # (splits, classes)
+    wanted = np.vstack([wanted, np.maximum(total - wanted.sum(axis=0), 1)])  # the last row is train
+    for attempt in range(ATTEMPTS):
+        place = _deal(counts, wanted, _lot(len(counts), seed, attempt), smallest_first=attempt == 0)
+        dealt = np.stack([counts[place == split].sum(axis=0) for split in range(len(wanted))])
+        if (dealt > 0).all():
+            assigned[free] = np.array([*shares, "train"])[place][units[free]]
+            return
+    groups = int((counts.sum(axis=1) > 0).sum())
+    raise DataError(
+        f"{dataset.name}: every class must be in every split, but no division of the {groups:,} groups was found "
+        "that does so: groups that hold several classes leave too little freedom."
+    )
+
+
+def _quota(total: np.ndarray, share: float) -> np.ndarray:
+    """Return how many images of each class a split of `share` gets: whole numbers, at least 1, with the right sum.
+
+    The largest remainders are rounded up (Hamilton's method), so that no class is off by one or more.
+    """
+    exact = total * share
+    quota = np.floor(exact)
+    up = np.argsort(quota - exact, kind="stable")[: round(float(exact.sum()) - float(quota.sum()))]
+    quota[up] += 1
+    return np.maximum(quota, 1)
+
+
+def _lot(count: int, seed: int, attempt: int) -> np.ndarray:
+    """Return a permutation of `count` units, the same with every version of every library."""
+    keys = [hashlib.sha256(f"split {seed} {attempt} {unit}".encode()).digest() for unit in range(count)]
+    return np.array(sorted(range(count), key=keys.__getitem__))
+
+
+def _deal(counts: np.ndarray, wanted: np.ndarray, order: np.ndarray, *, smallest_first: bool) -> np.ndarray:
+    """Return the split (a row of `wanted`) of each unit; `order` is the lot that decides between equals.
+
+    First every split gets one unit of every class, rare classes first: the smallest, or any by lot.
+    Then units of several images are dealt, large ones first, each to where it disturbs the wanted
+    numbers least (chi-square); single images fill what is left, exactly.
+    """
+    splits, classes = wanted.shape
     size = counts.sum(axis=1)
-    place = np.full(len(counts), "train", dtype="<U10")
-    placed = {name: np.zeros(classes) for name in wanted}
-    large = order[size[order] > 1]
-    for unit in large[np.argsort(-size[large], kind="stable")]:  # large units first, single images even out
-        best = max(wanted, key=_need(counts[unit], wanted, placed))
-        placed[best] += counts[unit]
-        place[unit] = best
-    single = order[size[order] == 1]
+    place = np.full(len(counts), UNPLACED)
+    place[size == 0] = splits - 1
+    placed = np.zeros_like(wanted)
+
+    def put(unit: int, split: int) -> None:
+        place[unit] = split
+        placed[split] += counts[unit]
+
+    by_size = order[np.argsort(size[order], kind="stable")] if smallest_first else order
+    for label in np.argsort((counts > 0).sum(axis=0), kind="stable"):
+        holders = iter(by_size[counts[by_size, label] > 0].tolist())
+        for split in range(splits):
+            if placed[split, label] == 0:
+                unit = next((one for one in holders if place[one] == UNPLACED), None)
+                if unit is not None:
+                    put(unit, split)
+    large = order[(size[order] > 1) & (place[order] == UNPLACED)]
+    for unit in large[np.argsort(-size[large], kind="stable")].tolist():
+        images = counts[unit]
+        disturbance = (images * (images + 2 * (placed - wanted)) / wanted).sum(axis=1)
+        put(unit, int(disturbance.argmin()))
     for label in range(classes):
-        queue = single[counts[single, label] == 1]
-        for name in shares:
-            take = max(0, int(wanted[name][label] - placed[name][label]))
-            place[queue[:take]] = name
+        queue = order[(place[order] == UNPLACED) & (counts[order, label] == 1)]
+        for split in range(splits - 1):
+            take = max(0, int(wanted[split, label] - placed[split, label]))
+            place[queue[:take]] = split
             queue = queue[take:]
-    assigned[free] = place[units[free]]
-
-
-def _need(
-    unit: np.ndarray, wanted: dict[str, np.ndarray], placed: dict[str, np.ndarray]
-) -> Callable[[str], tuple[bool, float]]:
-    """Return how much a split needs this unit: first whether it lacks a class of it, then by the missing share."""
-    has = unit > 0
-
-    def need(name: str) -> tuple[bool, float]:
-        missing = (wanted[name] - placed[name])[has]
-        lacks = bool((placed[name][has] == 0).any())
-        return lacks, float((missing * unit[has]).sum() / np.maximum((wanted[name][has] * unit[has]).sum(), 1))
-
-    return need
+        place[queue] = splits - 1
+    return place
 
 
 def _refuse_few(dataset: Dataset, units: np.ndarray, labels: np.ndarray, splits: int) -> None:
@@ -172,29 +210,34 @@ def _sentences(
 ) -> list[str]:
     sizes = {name: int((assigned == name).sum()) for name in SPLITS}
     numbers = ", ".join(f"{count:,} {name}" for name, count in sizes.items())
-    groups = dataset.groups[dataset.groups != ""]
     made = [name for name in SPLITS if name in shares]
     if not made:
-        sentences = [f"The source gives the splits: {numbers} images."]
+        how = "The source gives the splits"
     elif len(made) == 2:
-        sentences = [f"Split by lot, stratified by class, seed {seed}: {numbers} images."]
+        how = f"Split by lot, stratified by class, seed {seed}"
     else:
-        sentences = [
-            f"The source gives the other splits; {made[0]} was drawn from train by lot, stratified, seed {seed}: {numbers} images."
-        ]
+        how = f"The source gives the other splits; {made[0]} was drawn from train by lot, stratified, seed {seed}"
+    return [f"{how}: {numbers} images.", *_about_groups(dataset, assigned, by_image=bool(made) and split_by == "image")]
+
+
+def _about_groups(dataset: Dataset, assigned: np.ndarray, *, by_image: bool) -> Iterator[str]:
+    known = dataset.groups != ""
+    groups = np.unique(dataset.groups[known])
     if not len(groups):
-        sentences.append("The source names no groups (patients), so a leak between related images cannot be excluded.")
-        return sentences
-    unknown = len(dataset) - len(groups)
-    if made and split_by == "image":
-        sentences.append(
+        yield "The source names no groups (patients), so a leak between related images cannot be excluded."
+        return
+    torn = len(set(zip(dataset.groups[known].tolist(), assigned[known].tolist(), strict=True))) > len(groups)
+    if by_image:
+        yield (
             "Split by image although groups are known (--split-by image): images of one group can lie on both "
             "sides, and the figures are likely too good."
         )
-    elif made:
-        sentences.append(f"No group is torn: {len(np.unique(groups)):,} groups, each in one split.")
-    if unknown:
-        sentences.append(
-            f"{unknown:,} images have no group; each counts as its own, and a leak among them cannot be excluded."
+    elif torn:
+        yield "Groups lie in more than one of the given splits, so the figures are likely too good."
+    else:
+        yield f"No group is torn: {len(groups):,} groups, each in one split."
+    if not known.all():
+        yield (
+            f"{int((~known).sum()):,} images have no group; each counts as its own, and a leak among them "
+            "cannot be excluded."
         )
-    return sentences

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 LEVEL = 0.95
-RESAMPLES = 2_000
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,12 @@ class Estimate:
     method: str
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of metrics.json."""
         return asdict(self)
 
 
-def wilson(successes: int, trials: int, level: float = LEVEL) -> Estimate:
-    """Return a proportion with Wilson's score interval (E. B. Wilson 1927), for independent trials, at least one."""
+def wilson(successes: float, trials: float, level: float = LEVEL) -> Estimate:
+    """Return a proportion with Wilson's score interval (E. B. Wilson 1927), for independent trials, more than none."""
     z = NormalDist().inv_cdf((1 + level) / 2)
     p = successes / trials
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
@@ -37,30 +37,42 @@ def wilson(successes: int, trials: int, level: float = LEVEL) -> Estimate:
     return Estimate(p, min(p, max(0.0, low)), max(p, min(1.0, high)), level, "Wilson")
 
 
-def by_group(correct: np.ndarray, groups: np.ndarray, level: float = LEVEL, seed: int = 0) -> Estimate:
-    """Return the mean of `correct` (N,) with a percentile bootstrap interval that draws whole `groups` (N,).
+def by_group(correct: np.ndarray, groups: np.ndarray, level: float = LEVEL) -> Estimate:
+    """Return the mean of `correct` (N,) with an interval for images that come in `groups` (N,).
 
     Images of one patient resemble each other, so an interval that takes them as independent is too
-    narrow (Efron, Tibshirani 1993; cluster bootstrap, 2,000 draws). When every group is right or every
-    group is wrong the bootstrap has no spread; then Wilson's interval over the groups stands in.
+    narrow. This is Wilson's interval for the number of independent images that would have the
+    variance found between groups, lowered by Student's quantile for few groups (Korn, Graubard 1998;
+    compared by Franco, Little, Louis, Slud 2019). It covers better than a bootstrap over groups,
+    which is too narrow below some fifty groups; a test simulates it. Where all groups have the same
+    share of right answers there is no variance to see: then a group counts as one image.
     """
-    names, numbers = np.unique(groups, return_inverse=True)
-    hits = np.bincount(numbers, weights=correct.astype(float))
-    sizes = np.bincount(numbers)
-    value = float(hits.sum() / sizes.sum())
-    if value in (0.0, 1.0):
-        stand_in = wilson(round(value * len(names)), len(names), level)
+    _, numbers = np.unique(groups, return_inverse=True)
+    hits, sizes = np.bincount(numbers, weights=correct.astype(float)), np.bincount(numbers)
+    count, images = len(sizes), int(sizes.sum())
+    value = float(hits.sum() / images)
+    residuals = hits - value * sizes
+    if count < 2 or np.allclose(residuals, 0):
+        stand_in = wilson(value * count, count, level)
         return Estimate(value, stand_in.low, stand_in.high, level, "Wilson over groups")
-    rng = np.random.default_rng(seed)
-    at_once = max(1, 2_000_000 // len(names))
-    means = np.concatenate(
-        [_resampled(rng, hits, sizes, min(at_once, RESAMPLES - done)) for done in range(0, RESAMPLES, at_once)]
+    variance = count / (count - 1) * float((residuals**2).sum()) / images**2  # of a ratio of sums over groups
+    few = NormalDist().inv_cdf((1 + level) / 2) / student_quantile((1 + level) / 2, count - 1)
+    effective = min(images, value * (1 - value) / variance) * few**2
+    estimate = wilson(value * effective, effective, level)
+    return Estimate(value, min(value, estimate.low), max(value, estimate.high), level, "Wilson for groups")
+
+
+def student_quantile(probability: float, freedom: int) -> float:
+    """Return the quantile of Student's t (Abramowitz, Stegun 26.7.5; exact for 1 and 2 degrees, else to 0.2 %)."""
+    if freedom == 1:
+        return math.tan(math.pi * (probability - 0.5))
+    if freedom == 2:
+        return (2 * probability - 1) * math.sqrt(2 / (4 * probability * (1 - probability)))
+    z = NormalDist().inv_cdf(probability)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
     )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(value, float(low), float(high), level, "bootstrap by group")
-
-
-def _resampled(rng: np.random.Generator, hits: np.ndarray, sizes: np.ndarray, draws: int) -> np.ndarray:
-    """Return `draws` means, each over as many groups as there are, drawn with replacement."""
-    drawn = rng.integers(0, len(sizes), size=(draws, len(sizes)))
-    return np.asarray(hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    return z + sum(term / float(freedom) ** power for power, term in enumerate(terms, 1))

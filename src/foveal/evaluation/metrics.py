@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.errors import DataError
 from foveal.evaluation.interval import Estimate, by_group, wilson
 
 SMALLEST_PROBABILITY = 1e-9  # probabilities are stored to nine decimals
@@ -22,6 +23,7 @@ class ClassMetrics:
     support: int
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of metrics.json."""
         return {
             "precision": self.precision.to_dict() if self.precision else None,
             "recall": self.recall.to_dict() if self.recall else None,
@@ -43,6 +45,7 @@ class Metrics:
     note: str
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of metrics.json."""
         return {
             "n": self.n,
             "accuracy": self.accuracy.to_dict(),
@@ -61,9 +64,11 @@ def measure(
     """Return the metrics of `probabilities` (N, classes) against `labels` (N,).
 
     The interval of accuracy is Wilson's; where `groups` (N,) name patients with more than one image,
-    it is a bootstrap over groups (an empty name is a group of its own). Precision and recall have
-    Wilson intervals.
+    it is one for groups (an empty name is a group of its own). Precision and recall have
+    Wilson intervals, which take images as independent. DataError when there is no image.
     """
+    if not len(labels):
+        raise DataError("There is no image to measure anything on.")
     predicted = probabilities.argmax(axis=1)
     correct = predicted == labels
     confusion = confusion_matrix(labels, predicted, len(classes))
@@ -74,8 +79,8 @@ def measure(
     if units is None:
         accuracy, note = wilson(int(correct.sum()), len(labels)), ""
     else:
-        accuracy = by_group(correct, units)
-        note = f"{len(np.unique(units)):,} groups; the interval of accuracy draws whole groups, those of the classes do not."
+        accuracy, count = by_group(correct, units), len(np.unique(units))
+        note = f"{count:,} groups; the interval of accuracy allows for them, those of the classes do not."
     return Metrics(
         n=len(labels),
         accuracy=accuracy,
@@ -89,7 +94,9 @@ def measure(
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Return counts (classes, classes): rows true, columns predicted."""
-    return np.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+    return np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes).reshape(
+        classes, classes
+    )
 
 
 def _one_class(confusion: np.ndarray, index: int) -> ClassMetrics:

@@ -20,6 +20,7 @@ class Layer:
     macs: int
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the JSON object of classifier.json."""
         return asdict(self)
 
 

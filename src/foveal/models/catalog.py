@@ -37,6 +37,7 @@ class Architecture:
     native_classes: int = 10
 
     def build(self) -> Callable[..., Network]:
+        """Import the builder and return it."""
         module, function = self.builder.split(":")
         builder: Callable[..., Network] = getattr(importlib.import_module(module), function)
         return builder
@@ -92,7 +93,7 @@ CATALOG = _unique(_ENTRIES)
 
 
 def find(name: str) -> Architecture:
-    """Return the entry called `name` (``-`` and ``_`` are equal, case does not matter); UsageError names the nearest."""
+    """Return the entry called `name`; ``-`` equals ``_``, case does not matter. UsageError names the nearest."""
     entry = CATALOG.get(name.lower().replace("-", "_"))
     if entry is None:
         raise UsageError(f'There is no model "{name}".{nearest(name, CATALOG)} `foveal models` lists them all.')
@@ -111,7 +112,7 @@ def create_model(
 
     Args:
         name: a name from the catalog.
-        classes: number of classes, at least 2.
+        classes: number of classes.
         channels: 1 for grey, 3 for colour.
         size: (height, width) of the input; the architecture's native size by default.
         options: the architecture's own options, e.g. ``{"activation": "relu"}``.
@@ -121,6 +122,10 @@ def create_model(
     """
     entry = find(name)
     height, width = size or entry.native_size or entry.native_input[1:]
+    if classes < 1:
+        raise UsageError(f"A network answers with at least one class, not {classes}.")
+    if min(channels, height, width) < 1:
+        raise UsageError(f"{entry.name} cannot take images of {channels} channels and {height}×{width} pixels.")
     chosen = {**entry.options(), **checked_options(entry, options or {})}
     return entry.build()(classes=classes, channels=channels, height=height, width=width, **chosen)
 
@@ -139,7 +144,24 @@ def checked_options(entry: Architecture, options: Mapping[str, Any]) -> dict[str
             raise UsageError(f'{entry.name} fixes "{key}"; use {entry.name.rsplit("_p", 1)[0]} to choose it.')
         kind = type(known[key])
         try:
-            checked[key] = value if isinstance(value, kind) else kind(value)
-        except (TypeError, ValueError) as error:
-            raise UsageError(f'{entry.name}: option {key} is a {kind.__name__}, not "{value}".') from error
+            checked[key] = _as_kind(value, kind)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UsageError(f'{entry.name}: option {key} is {KINDS[kind]}, not "{value}".') from error
     return checked
+
+
+KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "yes or no"}
+YES_OR_NO = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+
+
+def _as_kind(value: Any, kind: type) -> Any:
+    """Return `value` as `kind`, read from text where it is text; TypeError or ValueError when it is none."""
+    if kind is bool and isinstance(value, str) and value.lower() in YES_OR_NO:
+        return YES_OR_NO[value.lower()]
+    if isinstance(value, bool) or kind is bool:
+        if kind is not bool or not isinstance(value, bool):
+            raise TypeError
+        return value
+    if not isinstance(value, str | int | float) or (kind is int and value != int(value) and not isinstance(value, str)):
+        raise TypeError
+    return kind(value)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import nn
 
 from foveal.errors import UsageError
-from foveal.models.network import Stack, make_activation, xavier_
+from foveal.models.network import Stack, make_activation, make_dense, xavier_
 
 SMALLEST = 16  # two 5×5 convolutions and two halvings leave one pixel
 
@@ -35,7 +35,7 @@ def lenet5(
             ("act2", make_activation(activation)),
             ("pool2", nn.AvgPool2d(2)),  # (B, 16, 5, 5)
             ("flatten", nn.Flatten()),  # (B, 400)
-            ("fc1", nn.Linear(16 * map_height * map_width, 120)),
+            ("fc1", make_dense(16 * map_height * map_width, 120)),
             ("act3", make_activation(activation)),
             ("fc2", nn.Linear(120, 84)),
             ("act4", make_activation(activation)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from foveal.errors import UsageError
-from foveal.models.network import Stack, kaiming_, make_activation
+from foveal.models.network import Stack, kaiming_, make_activation, make_dense, make_dropout
 
 
 def mlp(
@@ -28,11 +28,11 @@ def mlp(
     layers: list[tuple[str, nn.Module]] = [("flatten", nn.Flatten())]
     features = channels * height * width
     for number, size in enumerate(widths, 1):
-        layers += [(f"fc{number}", nn.Linear(features, size)), (f"act{number}", make_activation(activation))]
+        layers += [(f"fc{number}", make_dense(features, size)), (f"act{number}", make_activation(activation))]
         if dropout:
-            layers.append((f"dropout{number}", nn.Dropout(dropout)))
+            layers.append((f"dropout{number}", make_dropout(dropout)))
         features = size
-    layers.append((f"fc{len(widths) + 1}", nn.Linear(features, classes)))
+    layers.append((f"fc{len(widths) + 1}", make_dense(features, classes)))
     stages = {f"hidden{number}": f"act{number}" for number in range(1, len(widths) + 1)}
     network = Stack(layers, stages={**stages, "output": layers[-1][0]})
     kaiming_(network)

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
-from foveal.errors import UsageError
+from foveal.errors import UsageError, nearest
 
+MOST_WEIGHTS = 1 << 30  # in one layer: 4 GiB; VGG-16's largest has a tenth of it
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
@@ -32,8 +33,23 @@ class Stack(Network, nn.Sequential):
 def make_activation(name: str) -> nn.Module:
     """Return the activation called `name`; UsageError lists the names there are."""
     if name not in ACTIVATIONS:
-        raise UsageError(f'There is no activation "{name}"; choose {", ".join(ACTIVATIONS)}.')
+        names = ", ".join(ACTIVATIONS)
+        raise UsageError(f'There is no activation "{name}"; choose {names}.{nearest(name, ACTIVATIONS)}')
     return ACTIVATIONS[name]()
+
+
+def make_dense(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
+    """Return a dense layer; UsageError when it has no unit, or more weights than any machine should be asked for."""
+    if outputs < 1 or inputs * outputs > MOST_WEIGHTS:
+        raise UsageError(f"A dense layer of {outputs:,} units on {inputs:,} features cannot be made.")
+    return nn.Linear(inputs, outputs, bias=bias)
+
+
+def make_dropout(probability: float) -> nn.Dropout:
+    """Return dropout; UsageError for a probability outside 0 (included) to 1 (excluded)."""
+    if not 0 <= probability < 1:
+        raise UsageError(f"A dropout of {probability:g} is no probability from 0 to below 1.")
+    return nn.Dropout(probability)
 
 
 def xavier_(network: nn.Module, gain: float = 1.0) -> None:
@@ -46,7 +62,7 @@ def xavier_(network: nn.Module, gain: float = 1.0) -> None:
 
 
 def kaiming_(network: nn.Module) -> None:
-    """He-normal weights for ReLU, fan out, and zero biases in every convolution and dense layer (He et al. 2015)."""
+    """He-normal weights for ReLU (fan out in convolutions, fan in in dense layers) and zero biases (He et al. 2015)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_out" if isinstance(module, nn.Conv2d) else "fan_in")

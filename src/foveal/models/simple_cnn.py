@@ -14,21 +14,23 @@ word               layer
 ``dense128``       fully connected to 128 units
 =================  =========================================================================
 
-The last dense layer to the classes is added always. Stages are the blocks between poolings.
+The last dense layer, to the classes, is always added. A stage is a block of convolutions, up to
+the pooling or flattening after it.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from torch import nn
 
 from foveal.errors import UsageError, nearest
-from foveal.models.network import ACTIVATIONS, Stack, kaiming_, make_activation
+from foveal.models.network import ACTIVATIONS, MOST_WEIGHTS, Stack, kaiming_, make_activation, make_dense, make_dropout
 
 DEFAULT = "conv32p1 bn relu pool conv64p1 bn relu pool conv128p1 bn relu gap dropout.2"
-CONV = re.compile(r"conv(\d+)(?:k(\d+))?(?:p(\d+))?(?:s(\d+))?")
-DENSE = re.compile(r"dense(\d+)")
+CONV = re.compile(r"conv(\d{1,5})(?:k(\d{1,2}))?(?:p(\d{1,2}))?(?:s(\d{1,2}))?")
+DENSE = re.compile(r"dense(\d{1,9})")
 DROPOUT = re.compile(r"dropout(0?\.\d+)")
 PLAIN = ("bn", *ACTIVATIONS, "pool", "avgpool", "gap", "flatten")
 
@@ -50,7 +52,7 @@ def simple_cnn(
     if len(shape) == 3:
         flatten, shape = _layer("flatten", shape, bias=True)
         layers.append(("flatten1", flatten))
-    layers.append(("output", nn.Linear(shape[0], classes)))
+    layers.append(("output", make_dense(shape[0], classes)))
     network = Stack(layers, stages=_stages([name for name, _ in layers]))
     kaiming_(network)
     return network
@@ -59,42 +61,48 @@ def simple_cnn(
 def _layer(word: str, shape: Shape, *, bias: bool) -> tuple[nn.Module, Shape]:
     """Return the layer for `word` on an input of `shape`, and the shape that it gives."""
     spatial = len(shape) == 3
-    if match := CONV.fullmatch(word):
-        out, kernel, padding, stride = (
-            int(part or usual) for part, usual in zip(match.groups(), (0, 3, 0, 1), strict=True)
-        )
-        if not spatial or not out or not kernel or not stride:
-            raise UsageError(f'"{word}" is no convolution of an image: it needs channels, kernel and stride above 0.')
-        channels, height, width = shape
-        after = (out, (height + 2 * padding - kernel) // stride + 1, (width + 2 * padding - kernel) // stride + 1)
-        return nn.Conv2d(channels, out, kernel, stride, padding, bias=bias), after
-    if match := DENSE.fullmatch(word):
-        flat = _flat(word, shape)
-        return nn.Linear(flat, int(match[1]), bias=bias), (int(match[1]),)
     if match := DROPOUT.fullmatch(word):
-        return nn.Dropout(float(match[1])), shape
-    if word == "bn":
-        return (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(shape[0]), shape
+        return make_dropout(float(match[1])), shape
     if word in ACTIVATIONS:
         return make_activation(word), shape
-    if word in ("pool", "avgpool") and spatial:
-        return (nn.MaxPool2d if word == "pool" else nn.AvgPool2d)(2), (shape[0], shape[1] // 2, shape[2] // 2)
-    if word == "gap" and spatial:
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), shape[:1]
-    if word == "flatten" and spatial:
-        return nn.Flatten(), (shape[0] * shape[1] * shape[2],)
-    if word in PLAIN:
+    if word == "bn":
+        return (nn.BatchNorm2d if spatial else nn.BatchNorm1d)(shape[0]), shape
+    if match := DENSE.fullmatch(word):
+        if spatial:
+            raise UsageError(f'"{word}" needs flat features: put "flatten" or "gap" before it.')
+        return make_dense(shape[0], int(match[1]), bias=bias), (int(match[1]),)
+    conv = CONV.fullmatch(word)
+    if not conv and word not in PLAIN:
+        raise UsageError(
+            f'"{word}" is no layer; the words are conv32, bn, relu, tanh, sigmoid, pool, avgpool, gap, dropout.25, '
+            f"flatten, dense128.{nearest(word, [*PLAIN, 'conv32', 'dense128', 'dropout.25'])}"
+        )
+    if not spatial:
         raise UsageError(f'"{word}" comes after the image was flattened.')
-    raise UsageError(
-        f'"{word}" is no layer; the words are conv32, bn, relu, tanh, sigmoid, pool, avgpool, gap, dropout.25, '
-        f"flatten, dense128.{nearest(word, [*PLAIN, 'conv32', 'dense128', 'dropout.25'])}"
+    if conv:
+        return _convolution(word, conv, shape, bias=bias)
+    channels, height, width = shape
+    if word == "gap":
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), (channels,)
+    if word == "flatten":
+        return nn.Flatten(), (channels * height * width,)
+    return (nn.MaxPool2d if word == "pool" else nn.AvgPool2d)(2), (channels, height // 2, width // 2)
+
+
+def _convolution(word: str, match: re.Match[str], shape: Shape, *, bias: bool) -> tuple[nn.Module, Shape]:
+    """Return the convolution that `word` matched, and the shape that it gives."""
+    out, kernel, padding, stride = (
+        int(part or usual) for part, usual in zip(match.groups(), (0, 3, 0, 1), strict=True)
     )
-
-
-def _flat(word: str, shape: Shape) -> int:
-    if len(shape) != 1:
-        raise UsageError(f'"{word}" needs flat features: put "flatten" or "gap" before it.')
-    return shape[0]
+    channels, height, width = shape
+    if not out or not kernel or not stride:
+        raise UsageError(f'"{word}" is no convolution: it needs channels, kernel and stride above 0.')
+    after = (out, (height + 2 * padding - kernel) // stride + 1, (width + 2 * padding - kernel) // stride + 1)
+    if min(after) < 1:
+        raise UsageError(f'"{word}" needs a larger image than the {height}×{width} that are left.')
+    if channels * out * kernel * kernel > MOST_WEIGHTS:
+        raise UsageError(f'"{word}" on {channels:,} channels has too many weights.')
+    return nn.Conv2d(channels, out, kernel, stride, padding, bias=bias), after
 
 
 def _name(word: str, layers: list[tuple[str, nn.Module]]) -> str:
@@ -105,7 +113,12 @@ def _name(word: str, layers: list[tuple[str, nn.Module]]) -> str:
 
 
 def _stages(names: list[str]) -> dict[str, str]:
-    """Return block1, block2, … → the last layer before each pooling (before flattening where none pools), and the output."""
-    ends = [names[at - 1] for at, name in enumerate(names) if at and re.match(r"(avg)?pool|gap", name)]
-    ends = ends or [names[at - 1] for at, name in enumerate(names) if at and name == "flatten1"]
+    """Return block1, block2, … → the last layer before each pooling or flattening that follows a convolution."""
+    ends: list[str] = []
+    convolved = False
+    for before, name in pairwise(names):
+        convolved = convolved or before.startswith("conv")
+        if convolved and re.match(r"pool|avgpool|gap|flatten", name):
+            ends.append(before)
+            convolved = False
     return {**{f"block{number}": name for number, name in enumerate(ends, 1)}, "output": names[-1]}

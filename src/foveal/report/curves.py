@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from foveal.report.results import Epoch
 from foveal.report.svg import element, standalone, ticks
 from foveal.report.wording import decimal, percent, significant
+from foveal.training.history import EpochRow
 
 WIDTH, HEIGHT = 440.0, 290.0
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 76.0, 44.0, 42.0
@@ -46,9 +46,9 @@ def position(epochs: Sequence[int], epoch: float) -> float:
     return LEFT + share * (WIDTH - LEFT - RIGHT)
 
 
-def panels(history: Sequence[Epoch], best_epoch: int) -> tuple[Panel, Panel]:
+def panels(history: Sequence[EpochRow], best_epoch: int) -> tuple[Panel, Panel]:
     """Return the two panels of `history`, which has at least one epoch."""
-    epochs = tuple(epoch.number for epoch in history)
+    epochs = tuple(epoch.epoch for epoch in history)
     losses = tuple(epoch.train_loss for epoch in history), tuple(epoch.validation_loss for epoch in history)
     shares = tuple(epoch.train_accuracy for epoch in history), tuple(epoch.validation_accuracy for epoch in history)
     highest = max(_finite(*losses), default=1.0)
@@ -107,13 +107,13 @@ def curves_figure(drawn: tuple[Panel, Panel], summary: str) -> str:
     return standalone(2 * WIDTH + 56, HEIGHT + 24, f"Learning curves. {summary}", *groups)
 
 
-def readings(history: Sequence[Epoch]) -> list[tuple[float, str]]:
+def readings(history: Sequence[EpochRow]) -> list[tuple[float, str]]:
     """Return, an epoch each, its horizontal position and its numbers in words."""
-    epochs = [epoch.number for epoch in history]
+    epochs = [epoch.epoch for epoch in history]
     return [
         (
-            round(position(epochs, epoch.number), 1),
-            f"Epoch {epoch.number}: loss {decimal(epoch.train_loss)} training, {decimal(epoch.validation_loss)} "
+            round(position(epochs, epoch.epoch), 1),
+            f"Epoch {epoch.epoch}: loss {decimal(epoch.train_loss)} training, {decimal(epoch.validation_loss)} "
             f"validation; accuracy {percent(epoch.train_accuracy)} training, {percent(epoch.validation_accuracy)} "
             f"validation; learning rate {significant(epoch.learning_rate)}",
         )

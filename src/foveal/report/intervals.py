@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from foveal.report.results import Estimate
+from foveal.evaluation.interval import Estimate
 from foveal.report.svg import element
 
 

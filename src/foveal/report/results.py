@@ -5,19 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from foveal.audit.finding import Finding
 from foveal.errors import ClassifierError
+from foveal.evaluation.interval import Estimate
 from foveal.run import Run, read_json
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A share with its confidence interval, all between 0 and 1."""
-
-    value: float
-    low: float
-    high: float
-    level: float
-    method: str
+from foveal.training.history import EpochRow
 
 
 @dataclass(frozen=True)
@@ -58,19 +50,6 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """One row of history.csv."""
-
-    number: int
-    train_loss: float
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
-    learning_rate: float
-    seconds: float
-
-
-@dataclass(frozen=True)
 class Answer:
     """What the classifier said of one test image."""
 
@@ -78,18 +57,6 @@ class Answer:
     label: str
     predicted: str
     probability: float
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the audit found in the data."""
-
-    name: str
-    severity: str
-    sentence: str
-    count: int
-    records: tuple[str, ...]
-    accepted: bool
 
 
 @dataclass(frozen=True)
@@ -113,7 +80,7 @@ class Results:
     training: Training
     validation: Scores
     test: Scores
-    history: tuple[Epoch, ...]
+    history: tuple[EpochRow, ...]
     answers: tuple[Answer, ...]
     architecture: dict[str, Any]
     layers: tuple[Layer, ...]
@@ -196,27 +163,12 @@ def _training(entry: dict[str, Any]) -> Training:
     )
 
 
-def _epoch(row: dict[str, float]) -> Epoch:
-    return Epoch(
-        number=int(row["epoch"]),
-        train_loss=row["train_loss"],
-        train_accuracy=row["train_accuracy"],
-        validation_loss=row["validation_loss"],
-        validation_accuracy=row["validation_accuracy"],
-        learning_rate=row["learning_rate"],
-        seconds=row["seconds"],
-    )
+def _epoch(row: dict[str, float]) -> EpochRow:
+    return EpochRow(**{**row, "epoch": int(row["epoch"]), "best": int(row["best"])})
 
 
 def _finding(entry: dict[str, Any]) -> Finding:
-    return Finding(
-        name=str(entry["name"]),
-        severity=entry["severity"] if entry["severity"] in ("block", "warn") else "note",
-        sentence=str(entry["sentence"]),
-        count=int(entry["count"]),
-        records=tuple(str(record) for record in entry["records"]),
-        accepted=bool(entry.get("accepted", False)),
-    )
+    return Finding(**{**entry, "records": tuple(entry["records"])})
 
 
 def _layer(entry: dict[str, Any]) -> Layer:

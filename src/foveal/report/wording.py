@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from foveal.report.results import Estimate, Finding, Results, Scores
+from foveal.audit.finding import Finding
+from foveal.evaluation.interval import Estimate
+from foveal.report.results import Results, Scores
 from foveal.report.svg import printable
 
 NOTHING = "–"
@@ -154,12 +156,12 @@ def origin(results: Results) -> str:
 def curves(results: Results) -> str:
     """Return the best epoch and the gap between training and validation there."""
     training = results.training
-    best = next((epoch for epoch in results.history if epoch.number == training.best_epoch), None)
+    best = next((epoch for epoch in results.history if epoch.epoch == training.best_epoch), None)
     if best is None:
         return f"The best epoch was {training.best_epoch} of {training.epochs}."
     gap = 100 * (best.train_accuracy - best.validation_accuracy)
     said = (
-        f"Validation loss was lowest in epoch {best.number} of {training.epochs}, whose weights were kept: "
+        f"Validation loss was lowest in epoch {best.epoch} of {training.epochs}, whose weights were kept: "
         f"accuracy {percent(best.train_accuracy)} in training and {percent(best.validation_accuracy)} in validation, "
     )
     if abs(gap) < 0.05:

@@ -123,7 +123,7 @@ def _panels(results: Results) -> list[Markup]:
 
 def _best_row(results: Results) -> int:
     """Return which row of the history is the best epoch, or the last one."""
-    numbers = [epoch.number for epoch in results.history]
+    numbers = [epoch.epoch for epoch in results.history]
     best = results.training.best_epoch
     return numbers.index(best) if best in numbers else len(numbers) - 1
 

@@ -28,10 +28,13 @@ class EpochRow:
         """Return the line that is printed after the epoch."""
         return (
             f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}"
-            f"  train loss {self.train_loss:.4f}  accuracy {self.train_accuracy:6.2%}"
-            f"  |  validation loss {self.validation_loss:.4f}  accuracy {self.validation_accuracy:6.2%}"
-            f"  |  {self.images_per_s:,.0f} images/s, {duration(left_s)} left{'  *' if self.best else ''}"
+            f"  train {self.train_loss:.4f} {self.train_accuracy:.1%}"
+            f"  valid {self.validation_loss:.4f} {self.validation_accuracy:.1%}{'*' if self.best else ' '}"
+            f"  {self.images_per_s:,.0f} images/s  {duration(left_s)} left"
         )
+
+
+LEGEND = "each epoch: loss and accuracy on training and validation images; * the best validation loss so far"
 
 
 def write_history(path: Path, rows: Sequence[EpochRow]) -> None:

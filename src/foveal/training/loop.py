@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import shlex
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +21,11 @@ from torch import Tensor, nn
 from foveal.classifier.device import saying_out_of_memory
 from foveal.classifier.inference import logits
 from foveal.data.batches import Batches
-from foveal.errors import Interrupted, TrainingError
+from foveal.errors import Interrupted, TrainingError, UsageError
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress, Stage
 from foveal.run import Run
-from foveal.training.history import EpochRow, write_history
+from foveal.training.history import LEGEND, EpochRow, write_history
 from foveal.training.interrupt import StopRequest
 from foveal.training.recipe import Recipe
 from foveal.training.state import Position, TrainingState
@@ -81,6 +83,7 @@ def fit(
         saying_out_of_memory(advice),
         progress.stage("training", epochs * len(batches), done=steps_done) as stage,
     ):
+        progress.line(LEGEND)
         while at.epoch < epochs and not out_of_patience(at, recipe.patience):
             network.train()
             saved = spoke = time.monotonic()
@@ -127,7 +130,7 @@ def learn(
     state: TrainingState, x: Tensor, labels: Tensor, weights: Tensor | None, recipe: Recipe, rate: float
 ) -> tuple[Tensor, Tensor]:
     """Learn from one batch x (B, C, H, W) at learning `rate`; return its mean loss and how many it had right."""
-    with torch.autocast(state.device.type, state.half, enabled=state.half is not None):
+    with torch.autocast(state.device.type, state.half, enabled=state.half is not None), saying_one_is_too_few():
         output = state.network(x if recipe.channels_last else x.contiguous())  # (B, classes)
     output = output.float()
     loss = F.cross_entropy(output, labels, weights, label_smoothing=recipe.label_smoothing)
@@ -137,6 +140,19 @@ def learn(
             nn.utils.clip_grad_norm_(state.optimizer.parameters, recipe.clip_norm)
         state.optimizer.step(rate)
     return loss.detach(), (output.detach().argmax(1) == labels).sum()
+
+
+@contextmanager
+def saying_one_is_too_few() -> Iterator[None]:
+    """Turn batch normalisation's complaint about a single value a channel into a UsageError."""
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            "Batch normalisation cannot learn from one image at a time: choose a --batch-size of at least 2."
+        ) from error
 
 
 def end_epoch(

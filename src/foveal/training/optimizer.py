@@ -48,7 +48,7 @@ class Optimizer:
     def move(
         self, parameters: list[Tensor], gradients: list[Tensor], state: State, steps: list[int], learning_rate: float
     ) -> None:
-        """Change `parameters` and `state` in place; item i of every list belongs to parameter i, at its `steps`-th step."""
+        """Change `parameters` and `state` in place; item i of each list is of parameter i, at its step steps[i]."""
         raise NotImplementedError
 
     def add_decay(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
@@ -62,7 +62,7 @@ class Optimizer:
         return {f"{name}.{at}": tensor for name, kind in self.state.items() for at, tensor in enumerate(kind)}
 
     def restore(self, tensors: dict[str, Tensor], steps: list[int]) -> None:
-        """Take over what `tensors` and `steps` of another optimiser of the same kind held; ValueError if they do not fit."""
+        """Take over `tensors` and `steps` of another optimiser of the same kind; ValueError if they do not fit."""
         own = self.tensors()
         shapes = {name: tensor.shape for name, tensor in own.items()}
         if shapes != {name: tensor.shape for name, tensor in tensors.items()} or len(steps) != len(self.steps):
@@ -73,7 +73,7 @@ class Optimizer:
 
 
 def decays(parameter: Tensor) -> bool:
-    """Whether weight decay touches `parameter`: kernels and matrices, not norms and biases, which have one dimension."""
+    """Whether weight decay touches `parameter`: kernels and matrices, not norms and biases (one dimension)."""
     return parameter.ndim > 1
 
 

@@ -80,7 +80,7 @@ def evaluate(
         failures |= scan.unreadable
         if failures and not skip_unreadable:
             lines = [f"{dataset.record_ids[row]}: {reason}" for row, reason in sorted(failures.items())]
-            raise DataError(f"{len(lines)} images cannot be used:\n{listed(lines, 100)}\nGo on with --skip-unreadable.")
+            raise DataError(f"{len(lines)} images cannot be used:\n{listed(lines, 1_000)}\nGo on with --skip-unreadable.")
         kept = np.flatnonzero(~np.isin(readable, list(failures)))
         if not len(kept):
             raise DataError(f"{dataset.name} holds no image that can be read.")

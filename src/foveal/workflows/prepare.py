@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from foveal.data.dataset import SPLITS, Dataset
 from foveal.data.images import Scan
 from foveal.data.pixels import decode_all, mean_and_std
 from foveal.data.splits import Split, make_split
-from foveal.errors import DataError, listed
+from foveal.errors import ClassifierError, DataError, listed
 from foveal.models.catalog import find
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
@@ -50,13 +50,16 @@ class Prepared:
         )
 
 
-def prepare(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) -> Prepared:
+def prepare(
+    dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress, *, kept_split: Mapping[str, str] | None = None
+) -> Prepared:
     """Read, check, split and decode `dataset` by `recipe`. Nothing is written but scratch files.
 
+    A resumed run hands over its stored split, record id → split, which is then kept and not drawn anew.
     Raises DataError listing every image that cannot be read (unless `skip_unreadable`), AuditError
     for findings that block.
     """
-    _refuse_unfit(dataset)
+    refuse_unfit(dataset)
     audit.refuse_blocking(check_labels(dataset), recipe.accept, NAMES)
     scan = dataset.scanned(progress)
     skipped = dict(scan.unreadable)
@@ -72,14 +75,38 @@ def prepare(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress)
         _refuse_unreadable(dataset, skipped)
     kept = ~np.isin(readable, list(failures))
     used = dataset if not skipped else dataset.take(readable[kept])
-    pixels = pixels if kept.all() else pixels[kept]
-    split = make_split(used, seed=recipe.seed, validation=recipe.validation, test=recipe.test, split_by=recipe.split_by)
+    pixels = _compacted(pixels, kept)
+    split = _stored_split(used, kept_split) if kept_split is not None else _drawn_split(used, recipe)
     findings = audit.check(used, split.assigned, torn_on_purpose=recipe.split_by == "image")
     findings = audit.refuse_blocking(findings, recipe.accept, NAMES)
     if skipped:
         findings.insert(0, _skipped(dataset, skipped))
     mean, std = mean_and_std(pixels, split.indices("train"), preprocess)
     return Prepared(used, split, findings, replace(preprocess, mean=mean, std=std), pixels)
+
+
+def _drawn_split(dataset: Dataset, recipe: Recipe) -> Split:
+    return make_split(
+        dataset, seed=recipe.seed, validation=recipe.validation, test=recipe.test, split_by=recipe.split_by
+    )
+
+
+def _stored_split(dataset: Dataset, stored: Mapping[str, str]) -> Split:
+    """Return the split that a run has written down; ClassifierError when its records are not those of `dataset`."""
+    ids = dataset.record_ids.tolist()
+    if set(ids) != set(stored):
+        strange = sorted(set(ids) ^ set(stored))
+        raise ClassifierError(f"The images are not those of the run's splits.csv:\n{listed(strange, 5)}")
+    return Split(np.array([stored[one] for one in ids]), "given", ())
+
+
+def _compacted(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return the rows of `pixels` where `kept` holds, moved together in place: the array may be larger than memory."""
+    rows = np.flatnonzero(kept)
+    for to, row in enumerate(rows.tolist()):
+        if to != row:
+            pixels[to] = pixels[row]
+    return pixels[: len(rows)]
 
 
 def describe_audit(prepared: Prepared) -> dict[str, Any]:
@@ -109,7 +136,8 @@ def describe_audit(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _refuse_unfit(dataset: Dataset) -> None:
+def refuse_unfit(dataset: Dataset) -> None:
+    """Raise DataError when an image has no label, or fewer than two classes have images."""
     if (dataset.labels < 0).any():
         rows = dataset.record_ids[dataset.labels < 0]
         raise DataError(f"{dataset.name}: {len(rows)} images have no label:\n{listed(rows, 5)}")
@@ -125,7 +153,7 @@ def _refuse_unfit(dataset: Dataset) -> None:
 def _refuse_unreadable(dataset: Dataset, reasons: dict[int, str]) -> None:
     lines = [f"{dataset.record_ids[row]}: {reason}" for row, reason in sorted(reasons.items())]
     raise DataError(
-        f"{len(lines)} of {len(dataset):,} images cannot be used:\n{listed(lines, 100)}\n"
+        f"{len(lines)} of {len(dataset):,} images cannot be used:\n{listed(lines, 1_000)}\n"
         "Mend or remove them, or go on without them with --skip-unreadable."
     )
 

@@ -26,7 +26,7 @@ from foveal.training.loop import fit as fit_network
 from foveal.training.recipe import Recipe, read_recipe
 from foveal.workflows.environment import describe_environment
 from foveal.workflows.evaluate import pictures_of, write_evaluation
-from foveal.workflows.prepare import Prepared, describe_audit, prepare
+from foveal.workflows.prepare import Prepared, describe_audit, prepare, refuse_unfit
 
 SPLIT_COLUMNS = ("record_id", "path", "label", "group", "source", "split", "fold", "sha256")
 
@@ -109,6 +109,7 @@ def _begin(source: object, recipe: Recipe, out: str | Path | None, progress: Pro
     if out is not None:
         _refuse_existing(Path(out))
     dataset = source if isinstance(source, Dataset) else load(source, columns=recipe.columns, classes=recipe.classes)
+    refuse_unfit(dataset)
     target = Path(out) if out is not None else _free_name(Path("runs"), f"{dataset.name}-{entry.name}")
     _refuse_unwritable(target)
     recipe = recipe.changed({"source": dataset.origin, "model": entry.name, "model_options": options})
@@ -145,7 +146,8 @@ def _resume_locked(run: Run, source: object, progress: Progress) -> Run:
         raise UsageError(f"{run.path} was trained on arrays: give them again, foveal.train(dataset, resume=…).")
     choose_device(recipe.device)
     dataset = load(source if source is not None else recipe.source, columns=recipe.columns, classes=recipe.classes)
-    prepared = prepare(dataset, recipe, run.path, progress)
+    kept_split = {row["record_id"]: row["split"] for row in run.splits}
+    prepared = prepare(dataset, recipe, run.path, progress, kept_split=kept_split)
     before = run.audit["dataset"]["content_hash"]
     if prepared.dataset.content_hash != before:
         raise ClassifierError(

@@ -8,7 +8,8 @@ import numpy as np
 
 from foveal.data.dataset import SPLITS, Dataset, unknown
 from foveal.data.images import as_image_array
-from foveal.errors import DataError
+from foveal.data.sources.folders import SPLIT_NAMES
+from foveal.errors import DataError, listed
 
 
 def read_arrays(
@@ -24,55 +25,82 @@ def read_arrays(
     """Return the dataset of uint8 `images` (N, H, W) or (N, H, W, 1 or 3) and `labels` (N,).
 
     Labels are class names or integers. Integers index `classes` when that is given, else each value
-    is a class named by its digits. Raises DataError for other types, shapes, lengths or values.
+    is a class named by its digits. None and NaN among `groups`, `sources` and `splits` mean *unknown*.
+    Raises DataError for other types, shapes, lengths or values, and for a label that is missing.
     """
     pixels = as_image_array(images)
-    values = np.asarray(labels)
-    if values.shape != (len(pixels),):
-        raise DataError(f"{len(pixels)} images need {len(pixels)} labels in one dimension, not shape {values.shape}.")
+    count = len(pixels)
+    values = _one_dimension(labels, "labels", count)
+    names, numbers = _classes(values, classes)
     return Dataset(
         name=name,
         origin="",
-        **_labels(values, classes),
+        classes=names,
         images=pixels,
-        record_ids=np.array([f"{number:06d}" for number in range(len(pixels))]),
-        groups=_column(groups, "groups", len(pixels)),
-        sources=_column(sources, "sources", len(pixels)),
-        given_splits=_splits(splits, len(pixels)),
+        record_ids=np.array([f"{number:06d}" for number in range(count)]),
+        labels=numbers,
+        groups=_column(groups, "groups", count),
+        sources=_column(sources, "sources", count),
+        given_splits=_splits(splits, count),
     )
 
 
-def _labels(values: np.ndarray, classes: Sequence[str] | None) -> dict[str, object]:
-    if values.dtype.kind in "iu" and classes is not None:
+def _classes(values: np.ndarray, classes: Sequence[str] | None) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the class names and each label's index into them."""
+    whole = values.dtype.kind in "iu"
+    if whole and classes is not None:
         if values.min() < 0 or values.max() >= len(classes):
             raise DataError(f"Labels go from {values.min()} to {values.max()}, but {len(classes)} classes are named.")
-        return {"classes": tuple(classes), "labels": values.astype(np.int64)}
-    if values.dtype.kind not in "iuUOb":
-        raise DataError(f"Labels are {values.dtype}; give integers or class names.")
-    names = np.array([str(value) for value in values.tolist()])
-    if classes is not None:
-        strange = sorted(set(names) - set(classes))
-        if strange:
-            raise DataError(f"These labels are not among the classes: {', '.join(strange[:10])}.")
-        position = {name: index for index, name in enumerate(classes)}
-        return {"classes": tuple(classes), "labels": np.array([position[name] for name in names], np.int64)}
-    unique = np.unique(values.astype(np.int64)) if values.dtype.kind in "iu" else np.unique(names)
-    order = {str(value): index for index, value in enumerate(unique.tolist())}
-    return {"classes": tuple(order), "labels": np.array([order[name] for name in names], np.int64)}
+        return tuple(classes), values.astype(np.int64)
+    items = values.tolist()
+    absent = [str(row) for row, item in enumerate(items) if _missing(item) or str(item).strip() == ""]
+    if absent:
+        raise DataError(f"{len(absent)} images have no label, in the rows:\n{listed(absent)}")
+    strange = sorted({type(item).__name__ for item in items if not isinstance(item, str | int)})
+    if strange:
+        raise DataError(f"Labels hold values of the type {', '.join(strange)}; give integers or class names.")
+    names = [str(item) for item in items]
+    if classes is None:
+        known = tuple(str(item) for item in (np.unique(values).tolist() if whole else sorted(set(names))))
+    else:
+        known = tuple(classes)
+        unknown_names = sorted(set(names) - set(known))
+        if unknown_names:
+            raise DataError(f"These labels are not among the classes: {', '.join(unknown_names[:10])}.")
+    position = {name: index for index, name in enumerate(known)}
+    return known, np.array([position[name] for name in names], np.int64)
+
+
+def _one_dimension(values: object, what: str, count: int) -> np.ndarray:
+    try:
+        column: np.ndarray = np.asarray(values)
+        if column.dtype.kind in "US" and not isinstance(values, np.ndarray):
+            column = np.asarray(values, dtype=object)  # else None and NaN among names would become names
+    except ValueError as error:  # lists of unequal length in it
+        raise DataError(f"{what} is no array of one dimension: {error}.") from error
+    if column.shape != (count,):
+        raise DataError(f"{what} has shape {column.shape}; {count} images need {count} values in one dimension.")
+    return column
 
 
 def _column(values: object | None, what: str, count: int) -> np.ndarray:
     if values is None:
         return unknown(count)
-    column = np.array(["" if value is None else str(value) for value in np.asarray(values, dtype=object).tolist()])
-    if column.shape != (count,):
-        raise DataError(f"{what} has shape {column.shape}; {count} images need {count} values.")
-    return column
+    items = _one_dimension(values, what, count).tolist()
+    return np.array(["" if _missing(item) else str(item).strip() for item in items])
 
 
 def _splits(values: object | None, count: int) -> np.ndarray:
-    column = _column(values, "splits", count)
-    strange = sorted(set(column.tolist()) - {*SPLITS, ""})
+    column = _column(values, "splits", count).tolist()
+    strange = sorted({name for name in column if name and name.lower() not in SPLIT_NAMES})
     if strange:
         raise DataError(f"splits holds {', '.join(strange[:5])}; it may hold {', '.join(SPLITS)} or nothing.")
-    return column
+    return np.array([SPLIT_NAMES.get(name.lower(), "") for name in column])
+
+
+def _missing(value: object) -> bool:
+    """Whether `value` is one of the ways to say *not known*: None, NaN, NaT, pandas' NA."""
+    try:
+        return value is None or bool(value != value)  # noqa: PLR0124 - what differs from itself is not a number
+    except TypeError:  # NA can be neither true nor false
+        return True

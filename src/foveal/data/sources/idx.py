@@ -10,13 +10,16 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from foveal.data.dataset import Dataset, unknown
 from foveal.data.images import ImageArray
-from foveal.errors import DataError
+from foveal.errors import DataError, ResourceError
 
 UNSIGNED_BYTE = 8
 PARTS = {"train": "train", "t10k": "test", "val": "validation", "test": "test"}
@@ -24,6 +27,7 @@ MAX_BYTES = 8 << 30
 
 
 def is_idx_folder(root: Path) -> bool:
+    """Return whether `root` holds IDX files of images under one of the usual names."""
     return any(_find(root, part, "images-idx3-ubyte") for part in PARTS)
 
 
@@ -67,35 +71,43 @@ def read_idx_folder(root: Path) -> Dataset:
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """Return the array in one IDX file of unsigned bytes; DataError says what is wrong with which file."""
-    content = _content(path)
-    magic = int.from_bytes(content[:4], "big")
-    expected = UNSIGNED_BYTE << 8 | dimensions
-    if magic != expected:
-        raise DataError(f"{path} is not the IDX file that its name says: magic number {magic}, expected {expected}.")
-    header = 4 + 4 * dimensions
-    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4))
-    size = math.prod(shape)
-    if len(content) != header + size:
-        raise DataError(
-            f"{path} has the wrong length: its header announces {size:,} values, {max(len(content) - header, 0):,} follow."
-        )
-    if 0 in shape:
-        raise DataError(f"{path} is empty: its header announces {'×'.join(map(str, shape))} values.")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    """Return the array in one IDX file of unsigned bytes; DataError says what is wrong with which file.
+
+    No more is unpacked than the header announces, and no more than 8 GiB.
+    """
+    with _opened(path) as file:
+        start = file.read(4)
+        expected = UNSIGNED_BYTE << 8 | dimensions
+        magic = int.from_bytes(start, "big")
+        if len(start) < 4 or magic != expected:
+            what = f"magic number {magic}, expected {expected}" if len(start) == 4 else f"it has {len(start)} bytes"
+            raise DataError(f"{path} is not the IDX file that its name says: {what}.")
+        header = file.read(4 * dimensions)
+        if len(header) < 4 * dimensions:
+            raise DataError(f"{path} has the wrong length: it ends within its header.")
+        shape = tuple(int(one) for one in np.frombuffer(header, ">u4"))
+        size = math.prod(shape)
+        if size == 0:
+            raise DataError(f"{path} is empty: its header announces {'×'.join(map(str, shape))} values.")
+        if size > MAX_BYTES:
+            raise DataError(f"{path} announces {size:,} values; the limit is {MAX_BYTES >> 30} GiB.")
+        content = file.read(size + 1)
+    if len(content) != size:
+        follow = "more" if len(content) > size else f"{len(content):,}"
+        raise DataError(f"{path} has the wrong length: its header announces {size:,} values, {follow} follow.")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def _content(path: Path) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a plain or gzip file; what goes wrong while it is read becomes a DataError."""
     try:
-        if path.suffix != ".gz":
-            return path.read_bytes()
-        with gzip.open(path) as file:
-            content = file.read(MAX_BYTES + 1)
+        with path.open("rb") as plain, gzip.GzipFile(fileobj=plain) if path.suffix == ".gz" else plain as file:
+            yield cast(BinaryIO, file)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{path} unpacks to more than {MAX_BYTES >> 30} GiB.")
-    return content
+    except MemoryError as error:
+        raise ResourceError(f"There is not enough memory to read {path}.") from error
 
 
 def _find(root: Path, part: str, kind: str) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections import Counter
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from foveal.data.dataset import Dataset
 from foveal.data.images import ImageFiles
-from foveal.data.sources.folders import SPLIT_FOLDERS
+from foveal.data.sources.folders import SPLIT_NAMES
 from foveal.errors import DataError, listed, nearest
 
 USUAL_NAMES = {
@@ -25,6 +25,8 @@ USUAL_NAMES = {
     "split": ("split", "subset", "partition"),
 }
 REQUIRED = ("path", "label")
+MOST_LISTED = 1_000  # rows at fault; a table that is wrong throughout need not be printed throughout
+HEADER_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -38,76 +40,87 @@ class Columns:
     split: str | None = None
 
 
+@dataclass(frozen=True)
+class _Row:
+    line: int  # where it begins
+    path: Path
+    label: str
+    group: str
+    source: str
+    split: str
+
+
 def read_manifest(file: Path, columns: Columns, classes: Sequence[str] | None = None) -> Dataset:
     """Return the dataset that the CSV `file` lists; the record id is the path as written, tidied.
 
     The separator is a comma, semicolon or tab, whichever the header has most of; a byte-order mark
     and Windows line ends are fine. Labels are text, outer spaces kept (the audit speaks of them).
     Raises DataError listing *all* rows at fault: paths outside the folder, empty or unknown labels
-    (when `classes` is given), unknown splits, rows of another width, paths listed twice.
+    (when `classes` is given), unknown splits, rows of another width, paths listed twice, and then
+    also files that are not there (which alone are no fault of the table: training lists them).
     """
     header, rows = _rows(file)
     where = _where(file, header, columns)
-    faults: list[str] = []
-    records: dict[str, tuple[Path, str, str, str, str]] = {}
-    seen: Counter[str] = Counter()
+    faults: list[tuple[int, str]] = []
+    records: dict[str, _Row] = {}
     for line, row in rows:
         if len(row) != len(header):
-            faults.append(f"line {line}: {len(row)} cells, the header has {len(header)}")
+            faults.append((line, f"{len(row)} cells, the header has {len(header)}"))
             continue
-        cell = {name: row[position] for name, position in where.items()}
-        record_id = Path(os.path.normpath(cell["path"].strip() or ".")).as_posix()
+        cell = {name: row[position].strip() for name, position in where.items()}
+        cell["label"] = row[where["label"]]
+        record_id = Path(os.path.normpath(cell["path"] or ".")).as_posix()
         fault = _fault(cell, record_id, file.parent, classes)
-        seen[record_id] += 1
-        if fault:
-            faults.append(f"line {line}: {fault}")
-        elif seen[record_id] > 1:
-            faults.append(f"line {line}: {record_id} is listed {_again(records.get(record_id), cell)}")
-        else:
-            records[record_id] = (
-                file.parent / record_id,
-                cell["label"],
-                cell.get("group", "").strip(),
-                cell.get("source", "").strip(),
-                SPLIT_FOLDERS.get(cell.get("split", "").strip().lower(), ""),
-            )
+        if fault is None and record_id in records:
+            fault = _listed_again(record_id, cell["label"], records[record_id])
+        if fault is not None:
+            faults.append((line, fault))
+            continue
+        split = SPLIT_NAMES.get(cell.get("split", "").lower(), "")
+        records[record_id] = _Row(
+            line, file.parent / record_id, cell["label"], cell.get("group", ""), cell.get("source", ""), split
+        )
     if faults:
-        raise DataError(f"{file} has {len(faults)} rows at fault:\n{listed(faults)}")
+        faults += [(row.line, f"{name} is not there") for name, row in records.items() if not row.path.exists()]
+        lines = [f"line {line}: {fault}" for line, fault in sorted(faults)]
+        raise DataError(f"{file} has {len(lines)} rows at fault:\n{listed(lines, MOST_LISTED)}")
     if not records:
         raise DataError(f"{file} lists no images: it has a header and no rows.")
     ordered = sorted(records.items())
-    paths, label_names, groups, sources, splits = zip(*(record for _, record in ordered), strict=True)
-    names = tuple(classes) if classes is not None else tuple(sorted(set(label_names)))
+    names = tuple(classes) if classes is not None else tuple(sorted({row.label for _, row in ordered}))
     position = {name: index for index, name in enumerate(names)}
     return Dataset(
         name=file.resolve().parent.name if file.stem == "manifest" else file.stem,
         origin=str(file),
         classes=names,
-        images=ImageFiles(paths),
+        images=ImageFiles([row.path for _, row in ordered]),
         record_ids=np.array([record_id for record_id, _ in ordered]),
-        labels=np.array([position[name] for name in label_names], np.int64),
-        groups=np.array(groups),
-        sources=np.array(sources),
-        given_splits=np.array(splits),
+        labels=np.array([position[row.label] for _, row in ordered], np.int64),
+        groups=np.array([row.group for _, row in ordered]),
+        sources=np.array([row.source for _, row in ordered]),
+        given_splits=np.array([row.split for _, row in ordered]),
     )
 
 
 def _rows(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header and (line number, cells) of every row that is not blank."""
+    """Return the header and (line where it begins, cells) of every row that is not blank."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8 text (byte {error.start}); save it as “CSV UTF-8”.") from error
-    first = text.split("\n", 1)[0]
+    first = re.split(r"[\r\n]", re.sub(r'"[^"]*"', "", text[:HEADER_CHARACTERS]), maxsplit=1)[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    rows = []
     try:
         header = [name.strip() for name in next(reader, [])]
-        rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        line = reader.line_num + 1
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                rows.append((line, row))
+            line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{file}, line {reader.line_num}: {error}.") from error
-    if not header:
+    if not any(header):
         raise DataError(f"{file} is empty; expected a header with at least a path and a label column.")
     return header, rows
 
@@ -137,22 +150,23 @@ def _where(file: Path, header: list[str], columns: Columns) -> dict[str, int]:
 
 def _fault(cell: dict[str, str], record_id: str, folder: Path, classes: Sequence[str] | None) -> str | None:
     """Return what is wrong with one row, or None."""
-    label, split = cell["label"], cell.get("split", "").strip().lower()
-    inside = not record_id.startswith("../") and record_id not in (".", "..")
-    if not cell["path"].strip():
+    label, split = cell["label"], cell.get("split", "")
+    control = [role for role, value in cell.items() if any(mark in value for mark in "\0\r\n")]
+    if control:
+        return f"the {control[0]} holds a line break or a NUL character"
+    if not cell["path"]:
         return "no path"
-    if "\0" in record_id or not inside or Path(record_id).is_absolute():
-        return f"{cell['path']} lies outside {folder or '.'}; paths are relative to the manifest"
+    if record_id == "." or record_id.split("/", maxsplit=1)[0] == ".." or Path(record_id).is_absolute():
+        return f"{cell['path']} lies outside {folder}; paths are relative to the manifest"
     if not label.strip():
         return f"{record_id} has no label"
     if classes is not None and label not in classes:
         return f'unknown label "{label}".{nearest(label, classes)}'
-    if split and split not in SPLIT_FOLDERS:
+    if split and split.lower() not in SPLIT_NAMES:
         return f'unknown split "{split}"; it may be train, validation or test'
     return None
 
 
-def _again(first: tuple[Path, str, str, str, str] | None, cell: dict[str, str]) -> str:
-    if first is None or first[1] == cell["label"]:
-        return "twice"
-    return f'twice, as "{first[1]}" and as "{cell["label"]}"'
+def _listed_again(record_id: str, label: str, first: _Row) -> str:
+    how = "twice" if label == first.label else f'twice, as "{first.label}" and as "{label}"'
+    return f"{record_id} is listed {how} (first in line {first.line})"
