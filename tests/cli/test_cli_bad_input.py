@@ -117,6 +117,7 @@ def test_findings_can_be_accepted_by_name(class_folders, foveal_cli, tmp_path):
         (["--validation", "0.7", "--test", "0.5"], ["validation", "test"]),
         (["--learning-rate", "-1"], ["learning_rate"]),
         (["--device", "gpu"], ["gpu", "cuda"]),
+        (["--model", "simple_cnn", "--batch-size", "1"], ["Batch normalisation", "--batch-size 2"]),
         (["--recipe", "nowhere.toml"], ["nowhere.toml"]),
     ],
 )

@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 import foveal
-from foveal.errors import TrainingError, UsageError
+from foveal.errors import TrainingError
 from foveal.models.catalog import create_model
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
@@ -133,8 +133,3 @@ def test_divergence_is_noticed_within_a_long_epoch(tmp_path, monkeypatch):
         run_fit(
             tmp_path, digits(96, 10), epochs=1, batch_size=8, optimizer="sgd", learning_rate=1e9, schedule="constant"
         )
-
-
-def test_batch_normalisation_of_one_image_is_a_usage_error(tmp_path):
-    with pytest.raises(UsageError, match="--batch-size of at least 2"):
-        run_fit(tmp_path, digits(5, 5), epochs=1, batch_size=1, model="simple_cnn_p8")

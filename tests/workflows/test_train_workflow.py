@@ -169,7 +169,7 @@ def test_arrays_from_python_resume_only_with_the_arrays(tmp_path):
     assert weights_of(foveal.train(dataset, resume=run.path, progress=False)) == whole
     run.report_file.unlink()
     other = foveal.load(images[:299], digits.labels[:299])
-    with pytest.raises(ClassifierError, match="splits.csv"):
+    with pytest.raises(ClassifierError, match=r"splits\.csv"):
         foveal.train(other, resume=run.path, progress=False)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from foveal.classifier.artefact import Card
 from foveal.classifier.device import choose_device, move_network, saying_out_of_memory
 from foveal.classifier.inference import BATCH, logits, probabilities
 from foveal.classifier.prediction import Prediction
-from foveal.data.images import read_file
+from foveal.data.images import in_threads, read_file
 from foveal.errors import ClassifierError, DataError, UsageError, listed
 from foveal.models.anatomy import layer_table
 from foveal.models.catalog import checked_options, create_model, find
@@ -31,7 +29,6 @@ from foveal.preprocess import (
     array_picture,
     as_grey_or_rgb,
     decode,
-    size_is_checked_here,
 )
 
 Input = str | Path | Image.Image | np.ndarray
@@ -121,15 +118,12 @@ class Classifier:
 
     def stream(self, images: Sequence[Input], batch_size: int = BATCH) -> Iterator[Prediction | FailedInput]:
         """Yield a prediction or a failure for each image, in order, holding one batch in memory."""
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-            for start in range(0, len(images), batch_size):
-                batch = images[start : start + batch_size]
-                with size_is_checked_here():
-                    read = list(pool.map(self._read, batch, range(start, start + len(batch))))
-                pixels = [one[2] for one in read if not isinstance(one, FailedInput)]
-                rows = iter(self.probabilities(np.stack(pixels))) if pixels else iter(())
-                for one in read:
-                    yield one if isinstance(one, FailedInput) else self._prediction(one[0], one[1], next(rows))
+        for start in range(0, len(images), batch_size):
+            read = self._read_all(images[start : start + batch_size], start)
+            pixels = [one[2] for one in read if not isinstance(one, FailedInput)]
+            rows = iter(self.probabilities(np.stack(pixels))) if pixels else iter(())
+            for one in read:
+                yield one if isinstance(one, FailedInput) else self._prediction(one[0], one[1], next(rows))
 
     @property
     def parameters(self) -> int:
@@ -149,6 +143,16 @@ class Classifier:
         if not np.isfinite(result).all():
             raise ClassifierError(f"{self} answers with values that are no numbers; its weights are out of range.")
         return result
+
+    def _read_all(self, images: Sequence[Input], start: int) -> list[tuple[str, str, np.ndarray] | FailedInput]:
+        """Return what `_read` gives for each of `images`, of which the first has the position `start`."""
+        read: dict[int, tuple[str, str, np.ndarray] | FailedInput] = {}
+
+        def look(at: int) -> None:
+            read[at] = self._read(images[at], start + at)
+
+        in_threads(look, range(len(images)), lambda _: None)
+        return [read[at] for at in range(len(images))]
 
     def _read(self, image: Input, position: int) -> tuple[str, str, np.ndarray] | FailedInput:
         """Return (name, hash, pixels (H, W, C)) of one input."""

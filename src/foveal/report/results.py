@@ -164,7 +164,8 @@ def _training(entry: dict[str, Any]) -> Training:
 
 
 def _epoch(row: dict[str, float]) -> EpochRow:
-    return EpochRow(**{**row, "epoch": int(row["epoch"]), "best": int(row["best"])})
+    whole: dict[str, Any] = {name: int(row[name]) for name in ("epoch", "best")}
+    return EpochRow(**{**row, **whole})
 
 
 def _finding(entry: dict[str, Any]) -> Finding:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from foveal.classifier.device import saying_out_of_memory
 from foveal.classifier.inference import logits
 from foveal.data.batches import Batches
-from foveal.errors import Interrupted, TrainingError, UsageError
+from foveal.errors import Interrupted, TrainingError
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress, Stage
 from foveal.run import Run
@@ -130,7 +128,7 @@ def learn(
     state: TrainingState, x: Tensor, labels: Tensor, weights: Tensor | None, recipe: Recipe, rate: float
 ) -> tuple[Tensor, Tensor]:
     """Learn from one batch x (B, C, H, W) at learning `rate`; return its mean loss and how many it had right."""
-    with torch.autocast(state.device.type, state.half, enabled=state.half is not None), saying_one_is_too_few():
+    with torch.autocast(state.device.type, state.half, enabled=state.half is not None):
         output = state.network(x if recipe.channels_last else x.contiguous())  # (B, classes)
     output = output.float()
     loss = F.cross_entropy(output, labels, weights, label_smoothing=recipe.label_smoothing)
@@ -140,19 +138,6 @@ def learn(
             nn.utils.clip_grad_norm_(state.optimizer.parameters, recipe.clip_norm)
         state.optimizer.step(rate)
     return loss.detach(), (output.detach().argmax(1) == labels).sum()
-
-
-@contextmanager
-def saying_one_is_too_few() -> Iterator[None]:
-    """Turn batch normalisation's complaint about a single value a channel into a UsageError."""
-    try:
-        yield
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UsageError(
-            "Batch normalisation cannot learn from one image at a time: choose a --batch-size of at least 2."
-        ) from error
 
 
 def end_epoch(

@@ -21,9 +21,11 @@ from foveal.files import write_json
 from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
 from foveal.run import SCHEMA_VERSION, Run
+from foveal.workflows.prepare import refuse_unreadable
 
 OWN_NAMES = ("test", "validation")
 TRAINED_ON = "trained-on"
+MEMORY_GIB = 4.0  # above this the decoded images are memory-mapped, as in training
 
 
 def evaluate(
@@ -75,12 +77,11 @@ def evaluate(
         scan = dataset.scanned(display)
         readable = np.flatnonzero(~np.isin(np.arange(len(dataset)), list(scan.unreadable)))
         pixels, failures = decode_all(
-            dataset.images, readable, classifier.preprocess, memory_gib=4.0, scratch=home.path, progress=display
+            dataset.images, readable, classifier.preprocess, memory_gib=MEMORY_GIB, scratch=home.path, progress=display
         )
         failures |= scan.unreadable
         if failures and not skip_unreadable:
-            lines = [f"{dataset.record_ids[row]}: {reason}" for row, reason in sorted(failures.items())]
-            raise DataError(f"{len(lines)} images cannot be used:\n{listed(lines, 1_000)}\nGo on with --skip-unreadable.")
+            refuse_unreadable(dataset, failures)
         kept = np.flatnonzero(~np.isin(readable, list(failures)))
         if not len(kept):
             raise DataError(f"{dataset.name} holds no image that can be read.")

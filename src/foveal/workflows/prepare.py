@@ -65,14 +65,14 @@ def prepare(
     skipped = dict(scan.unreadable)
     readable = np.flatnonzero(~np.isin(np.arange(len(dataset)), list(skipped)))
     if not len(readable):
-        _refuse_unreadable(dataset, skipped)
+        refuse_unreadable(dataset, skipped)
     preprocess = _geometry(scan, recipe)
     pixels, failures = decode_all(
         dataset.images, readable, preprocess, memory_gib=recipe.memory_gib, scratch=scratch, progress=progress
     )
     skipped |= failures
     if skipped and not recipe.skip_unreadable:
-        _refuse_unreadable(dataset, skipped)
+        refuse_unreadable(dataset, skipped)
     kept = ~np.isin(readable, list(failures))
     used = dataset if not skipped else dataset.take(readable[kept])
     pixels = _compacted(pixels, kept)
@@ -150,7 +150,8 @@ def refuse_unfit(dataset: Dataset) -> None:
         raise DataError(f"{dataset.name}: these classes have no image:\n{listed(absent)}")
 
 
-def _refuse_unreadable(dataset: Dataset, reasons: dict[int, str]) -> None:
+def refuse_unreadable(dataset: Dataset, reasons: Mapping[int, str]) -> None:
+    """Raise DataError listing every image of `reasons`, row → why it cannot be used."""
     lines = [f"{dataset.record_ids[row]}: {reason}" for row, reason in sorted(reasons.items())]
     raise DataError(
         f"{len(lines)} of {len(dataset):,} images cannot be used:\n{listed(lines, 1_000)}\n"

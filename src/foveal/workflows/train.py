@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from foveal.workflows.environment import describe_environment
 from foveal.workflows.evaluate import pictures_of, write_evaluation
 from foveal.workflows.prepare import Prepared, describe_audit, prepare, refuse_unfit
 
+BATCH_NORMS = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
 SPLIT_COLUMNS = ("record_id", "path", "label", "group", "source", "split", "fold", "sha256")
 
 
@@ -160,32 +162,35 @@ def _resume_locked(run: Run, source: object, progress: Progress) -> Run:
 def _make_run(target: Path, prepared: Prepared, recipe: Recipe) -> Run:
     """Make the run directory with all that is known before training, under a temporary name first."""
     part = Run(target.with_name(f".{target.name}.{os.getpid()}.part"))
-    with saying_why(target):
-        part.path.mkdir(parents=True)
-    recipe.write(part.recipe_file)
-    write_json(part.environment_file, describe_environment(torch.device(recipe.device), recipe.threads or 1))
-    write_json(part.audit_file, describe_audit(prepared))
-    dataset = prepared.dataset
-    write_csv(
-        part.splits_file,
-        SPLIT_COLUMNS,
-        (
-            (
-                dataset.record_ids[row],
-                dataset.images.location(row),
-                dataset.classes[dataset.labels[row]],
-                dataset.groups[row],
-                dataset.sources[row],
-                prepared.split.assigned[row],
-                "",
-                dataset.scan.digests[row],
-            )
-            for row in range(len(dataset))
-        ),
-    )
-    with saying_why(target):
-        part.path.rename(target)
+    try:
+        with saying_why(target):
+            part.path.mkdir(parents=True)
+        recipe.write(part.recipe_file)
+        write_json(part.environment_file, describe_environment(torch.device(recipe.device), recipe.threads or 1))
+        write_json(part.audit_file, describe_audit(prepared))
+        write_csv(part.splits_file, SPLIT_COLUMNS, _split_rows(prepared))
+        with saying_why(target):
+            part.path.rename(target)
+    except BaseException:
+        shutil.rmtree(part.path, ignore_errors=True)
+        raise
     return Run(target)
+
+
+def _split_rows(prepared: Prepared) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of splits.csv."""
+    dataset = prepared.dataset
+    for row in range(len(dataset)):
+        yield (
+            dataset.record_ids[row],
+            dataset.images.location(row),
+            dataset.classes[dataset.labels[row]],
+            dataset.groups[row],
+            dataset.sources[row],
+            prepared.split.assigned[row],
+            "",
+            dataset.scan.digests[row],
+        )
 
 
 def _carry_on(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) -> Run:
@@ -242,9 +247,11 @@ def _build(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | 
 
 
 def _refuse_unbuildable(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | None) -> None:
-    """Build the network on no device: a wrong option or size is said before the long work, no random number drawn."""
-    with torch.device("meta"):
-        _build(recipe, classes, channels, size)
+    """Build the network once for nothing, so that a wrong option or size is said before the long work."""
+    with torch.random.fork_rng(devices=[]):
+        network = _build(recipe, classes, channels, size)
+    if recipe.batch_size == 1 and any(isinstance(one, BATCH_NORMS) for one in network.modules()):
+        raise UsageError("Batch normalisation cannot learn from one image at a time: use --batch-size 2 or more.")
 
 
 @contextmanager
