@@ -47,6 +47,8 @@ def by_group(correct: np.ndarray, groups: np.ndarray, level: float = LEVEL) -> E
     which is too narrow below some fifty groups; a test simulates it. Where all groups have the same
     share of right answers there is no variance to see: then a group counts as one image.
     """
+    from scipy.special import stdtrit
+
     _, numbers = np.unique(groups, return_inverse=True)
     hits, sizes = np.bincount(numbers, weights=correct.astype(float)), np.bincount(numbers)
     count, images = len(sizes), int(sizes.sum())
@@ -56,23 +58,7 @@ def by_group(correct: np.ndarray, groups: np.ndarray, level: float = LEVEL) -> E
         stand_in = wilson(value * count, count, level)
         return Estimate(value, stand_in.low, stand_in.high, level, "Wilson over groups")
     variance = count / (count - 1) * float((residuals**2).sum()) / images**2  # of a ratio of sums over groups
-    few = NormalDist().inv_cdf((1 + level) / 2) / student_quantile((1 + level) / 2, count - 1)
+    few = NormalDist().inv_cdf((1 + level) / 2) / float(stdtrit(count - 1, (1 + level) / 2))
     effective = min(images, value * (1 - value) / variance) * few**2
     estimate = wilson(value * effective, effective, level)
     return Estimate(value, min(value, estimate.low), max(value, estimate.high), level, "Wilson for groups")
-
-
-def student_quantile(probability: float, freedom: int) -> float:
-    """Return the quantile of Student's t (Abramowitz, Stegun 26.7.5; exact for 1 and 2 degrees, else to 0.2 %)."""
-    if freedom == 1:
-        return math.tan(math.pi * (probability - 0.5))
-    if freedom == 2:
-        return (2 * probability - 1) * math.sqrt(2 / (4 * probability * (1 - probability)))
-    z = NormalDist().inv_cdf(probability)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / float(freedom) ** power for power, term in enumerate(terms, 1))
