@@ -35,10 +35,10 @@ class Progress:
 
             self._bars = RichProgress(
                 TextColumn("{task.description}", markup=False),
-                BarColumn(),
+                BarColumn(bar_width=16),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[info]}", markup=False),
                 TimeRemainingColumn(elapsed_when_finished=True),
+                TextColumn("{task.fields[info]}", markup=False),
                 console=Console(file=self._stream),
                 transient=True,
             )
@@ -56,10 +56,15 @@ class Progress:
         """Print one line that stays."""
         if self._silent:
             return
-        if self._bars is not None:
-            self._bars.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, file=self._stream, flush=True)
+        try:
+            if self._bars is not None:
+                self._bars.console.print(text, markup=False, highlight=False)
+            else:
+                print(text, file=self._stream, flush=True)
+        except (
+            OSError
+        ):  # nobody reads any more, or the disk of the log is full: the work is worth more than its display
+            self._silent = True
 
     @contextmanager
     def stage(self, name: str, total: int, *, done: int = 0) -> Iterator[Stage]:

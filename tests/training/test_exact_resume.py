@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -235,7 +236,7 @@ def test_a_checkpoint_of_a_newer_foveal_is_said(few_digits, run_dir, resave):
 
 def test_a_checkpoint_of_another_network_does_not_fit(few_digits, run_dir):
     run, _ = finished_run(few_digits, run_dir)
-    recipe = run.recipe_file.read_text().replace('model = "mlp"', 'model = "lenet5"')
-    run.recipe_file.write_text(recipe.replace("size = [\n    8,\n    8,\n]", "size = [16, 16]"))
+    other = foveal.train(few_digits, out=run_dir.with_name("other"), model="lenet5", epochs=1, progress=False)
+    shutil.copy(other.checkpoint_file("last"), run.checkpoint_file("last"))
     with pytest.raises(ClassifierError, match="does not fit the network of the recipe"):
         foveal.train(few_digits, resume=run_dir, progress=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 import foveal
-from foveal.errors import ClassifierError, UsageError
+from foveal.errors import ClassifierError, DataError, OutputError, UsageError
 
 FILES = [
     "recipe.toml",
@@ -115,7 +116,7 @@ def test_training_leaves_the_callers_random_state_and_threads_alone(tmp_path):
 def test_class_folders_in_colour_of_mixed_sizes(class_folders, tmp_path):
     Image.new("RGB", (64, 30), (200, 40, 30)).save(class_folders / "apple" / "wide.png")
     run = foveal.train(class_folders, out=tmp_path / "r", model="simple_cnn", epochs=3, batch_size=8, progress=False)
-    assert run.audit["dataset"]["image_sizes"] == "20×24 to 30×64"
+    assert run.audit["dataset"]["image_sizes"] == "20 to 30 high, 24 to 64 wide"
     assert run.recipe["size"] == [64, 64] and run.recipe["channels"] == 3
     predictions = foveal.Classifier.load(run.path).predict(sorted((class_folders / "lime").iterdir()))
     assert {len(prediction.probabilities) for prediction in predictions} == {3}
@@ -169,7 +170,7 @@ def test_arrays_from_python_resume_only_with_the_arrays(tmp_path):
     assert weights_of(foveal.train(dataset, resume=run.path, progress=False)) == whole
     run.report_file.unlink()
     other = foveal.load(images[:299], digits.labels[:299])
-    with pytest.raises(ClassifierError, match=r"splits\.csv"):
+    with pytest.raises(DataError, match="000299: missing"):
         foveal.train(other, resume=run.path, progress=False)
 
 
@@ -207,3 +208,42 @@ def test_cifar_folders_train_the_simple_cnn(real_data, tmp_path):
     assert run.metrics["test"]["n"] == 400
     assert run.metrics["test"]["accuracy"]["value"] > 0.3
     assert run.report_file.stat().st_size < 5_000_000
+
+
+@pytest.mark.parametrize("name", ["recipe.toml", "splits.csv", "audit.json"])
+def test_a_run_whose_record_was_changed_does_not_go_on(digits_run, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(digits_run.path, copy)
+    (copy / "report.html").unlink()
+    text = (copy / name).read_text()
+    (copy / name).write_text(text.replace("validation", "test", 1))
+    with pytest.raises(ClassifierError, match=f"{name} is missing or was changed"):
+        foveal.train(resume=copy, progress=False)
+    (copy / name).unlink()
+    with pytest.raises(ClassifierError, match=name):
+        foveal.train(resume=copy, progress=False)
+
+
+def test_a_run_may_not_lie_among_its_classes(class_folders):
+    with pytest.raises(OutputError, match="lies inside"):
+        foveal.train(class_folders, out=class_folders / "runs" / "x", epochs=1, progress=False)
+    assert sorted(path.name for path in class_folders.iterdir()) == ["apple", "lime", "plum"]
+
+
+def test_a_classifier_is_not_saved_over_another(digits_run, tmp_path):
+    other = foveal.train("digits", out=tmp_path / "o", model="mlp", epochs=1, progress=False)
+    with pytest.raises(OutputError, match="another classifier"):
+        foveal.Classifier.load(other.path).save(digits_run.classifier_dir)
+    assert (
+        foveal.Classifier.load(digits_run.path).save(tmp_path / "copy") == foveal.Classifier.load(digits_run.path).hash
+    )
+
+
+def test_moved_images_are_asked_for(class_folders, tmp_path):
+    run = foveal.train(class_folders, out=tmp_path / "r", epochs=2, progress=False)
+    whole = weights_of(run)
+    run.report_file.unlink()
+    class_folders.rename(tmp_path / "moved")
+    with pytest.raises(DataError, match="foveal train SOURCE --resume"):
+        foveal.train(resume=run.path, progress=False)
+    assert weights_of(foveal.train(tmp_path / "moved", resume=run.path, progress=False)) == whole

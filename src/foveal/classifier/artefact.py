@@ -19,7 +19,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as make_safetensors
 from torch import Tensor
 
-from foveal.errors import ClassifierError, FovealError
+from foveal.errors import ClassifierError, FovealError, OutputError
 from foveal.files import write_bytes, write_json
 from foveal.preprocess import Preprocess
 
@@ -61,9 +61,14 @@ def content_hash(card: Mapping[str, Any]) -> str:
 
 
 def write(folder: Path, card: Card, weights: Mapping[str, Tensor]) -> str:
-    """Write the classifier into `folder`, the card last, and return its content hash."""
+    """Write the classifier into `folder`, the card last, and return its content hash.
+
+    Raises OutputError when another classifier lies there: a run's figures belong to its classifier.
+    """
     content = make_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     value = card.to_dict(hashlib.sha256(content).hexdigest())
+    if (folder / CARD).is_file() and _json(folder).get("content_hash") != value["content_hash"]:
+        raise OutputError(f"{folder} holds another classifier; save this one elsewhere.")
     write_bytes(folder / WEIGHTS, content)
     write_json(folder / CARD, value)
     return str(value["content_hash"])

@@ -19,6 +19,7 @@ from foveal.classifier.device import choose_device, move_network, saying_out_of_
 from foveal.classifier.inference import BATCH, logits, probabilities
 from foveal.classifier.prediction import Prediction
 from foveal.data.images import in_threads, read_file
+from foveal.data.sources.folders import image_files
 from foveal.errors import ClassifierError, DataError, UsageError, listed
 from foveal.models.anatomy import layer_table
 from foveal.models.catalog import checked_options, create_model, find
@@ -79,7 +80,10 @@ class Classifier:
         return cls(network, name, options, card.classes, preprocess, dict(card.provenance), content_hash)
 
     def save(self, folder: str | Path) -> str:
-        """Write ``classifier.json`` and ``weights.safetensors`` into `folder`; return the content hash."""
+        """Write ``classifier.json`` and ``weights.safetensors`` into `folder`; return the content hash.
+
+        Raises OutputError when another classifier lies there.
+        """
         entry = find(self.architecture)
         options = {**entry.options(), **checked_options(entry, self.options)}
         size = (self.preprocess.channels, self.preprocess.height, self.preprocess.width)
@@ -103,8 +107,8 @@ class Classifier:
         """Return one prediction an image, in order.
 
         Args:
-            images: a path, a picture, a uint8 array (H, W) or (H, W, 1 or 3), or several of these;
-                an array (N, H, W) or (N, H, W, C) is several.
+            images: a path (of a folder: all images below it), a picture, a uint8 array (H, W) or
+                (H, W, 1 or 3), or several of these; an array (N, H, W) or (N, H, W, C) is several.
 
         Raises:
             DataError: listing every image that cannot be read; nothing is predicted then.
@@ -198,8 +202,12 @@ def find_folder(path: Path) -> Path:
 
 
 def _sequence(images: Input | Iterable[Input]) -> Sequence[Input]:
+    if isinstance(images, str | Path) and Path(images).is_dir():
+        return list(image_files(Path(images)))
     if isinstance(images, str | Path | Image.Image):
         return [images]
+    if hasattr(images, "__array__"):  # a tensor, say
+        images = np.asarray(images)
     if isinstance(images, np.ndarray):
         return list(images) if images.ndim == 4 or (images.ndim == 3 and images.shape[2] not in (1, 3)) else [images]
     if not isinstance(images, Iterable):

@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+STOPPED = "Stopped. A run directory that exists already goes on with: foveal train --resume RUN"
 
 
 def main() -> None:
-    """Run the command line: print what a FovealError says in one sentence and exit with its code."""
+    """Run the command line: print what a FovealError says and exit with its code; no traceback for a user's mistake."""
+    from foveal.errors import FovealError, OutputError
+
+    try:
+        _call()
+    except FovealError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except OSError as error:
+        _say(f"The answer cannot be written to standard output: {error.strerror or error}.")
+        _drop_standard_output()
+        sys.exit(OutputError.exit_code)
+    except SystemExit as stop:
+        if stop.code == 130:  # typer's code for Ctrl-C
+            _say(STOPPED)
+        raise
+
+
+def _call() -> None:
+    """Call the command and flush what it printed, so that a full disk is noticed here and not at Python's end."""
     from foveal.cli.app import app
-    from foveal.errors import FovealError
 
     try:
         app()
-    except FovealError as error:
-        print(f"foveal: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("foveal: stopped", file=sys.stderr)  # noqa: T201
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        print(f"foveal: {text}", file=sys.stderr)  # noqa: T201
+
+
+def _drop_standard_output() -> None:
+    """Send what is still unwritten nowhere: Python would try, and complain, once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,9 +18,10 @@ def print_conclusion(run: Run) -> None:
         f"test accuracy  {accuracy['value']:.2%}  ({accuracy['level']:.0%} interval {accuracy['low']:.2%} to "
         f"{accuracy['high']:.2%}, {metrics['test']['n']:,} images, {accuracy['method']})"
     )
+    epochs = "1 epoch" if training["epochs"] == 1 else f"{training['epochs']} epochs"
+    early = ", stopped early" if training["stopped_early"] else ""
     typer.echo(
-        f"training       {training['epochs']} epochs in {duration(training['seconds'])}, best epoch "
-        f"{training['best_epoch']}{', stopped early' if training['stopped_early'] else ''}"
+        f"training       {epochs} in {duration(training['seconds'])}, best epoch {training['best_epoch']}{early}"
     )
     typer.echo(f"report         {run.report_file}")
     typer.echo(f"classifier     {run.classifier_dir}")

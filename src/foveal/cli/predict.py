@@ -75,6 +75,8 @@ def predict(
 @contextmanager
 def _writer(kind: Format, out: Path | None, classes: tuple[str, ...], top: int) -> Iterator[Writer]:
     """Yield a function that writes one prediction; a file appears under its name only when it is whole."""
+    if out is None and sys.stdout is None:
+        raise OutputError("There is no standard output to write to; name a file with --out.")
     if out is None:
         yield _formatted(kind, sys.stdout, classes, top)
         return
@@ -102,4 +104,4 @@ def _formatted(kind: Format, stream: TextIO, classes: tuple[str, ...], top: int)
 
 def _line(one: Prediction, top: int) -> str:
     guesses = "  ".join(f"{name} {probability:.1%}" for name, probability in one.top(top))
-    return f"{one.input}  {guesses}"
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in f"{one.input}  {guesses}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from foveal.data.sources.manifest import Columns
 from foveal.errors import ClassifierError, UsageError, nearest
@@ -21,6 +21,11 @@ Count = Annotated[int, Field(ge=1)]
 LEARNING_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001}
 IMAGES_WORTH_SEEING = 500_000
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 40
+
+
+def square(side: object) -> object:
+    """Return (side, side) for one whole number, anything else as it is."""
+    return (side, side) if isinstance(side, int) else side
 
 
 class Recipe(BaseModel):
@@ -46,7 +51,7 @@ class Recipe(BaseModel):
     test: Share = 0.15
 
     # what the network sees
-    size: tuple[Count, Count] | None = None  # (height, width)
+    size: Annotated[tuple[Count, Count], BeforeValidator(square)] | None = None  # (height, width), or one side
     channels: Literal[1, 3] | None = None
     fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
 
@@ -75,6 +80,12 @@ class Recipe(BaseModel):
     mixed_precision: bool = True  # on CUDA only
     channels_last: bool = True
     memory_gib: Positive = 4.0  # above this the decoded images are memory-mapped from disk
+
+    @model_validator(mode="after")
+    def _nesterov_is_sgds(self) -> Recipe:
+        if self.nesterov and self.optimizer != "sgd":
+            raise ValueError(f"nesterov goes with the optimizer sgd, not {self.optimizer}")
+        return self
 
     @property
     def columns(self) -> Columns:
@@ -125,7 +136,9 @@ def parse_recipe(fields: Mapping[str, Any]) -> Recipe:
         return Recipe.model_validate(dict(fields))
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"][:1])
+        if not first["loc"]:
+            raise UsageError(f"{first['msg'].removeprefix('Value error, ')}.") from error
+        name = ".".join(str(part) for part in first["loc"][: 2 if first["loc"][0] == "model_options" else 1])
         if first["type"] == "extra_forbidden":
             raise UsageError(f'A recipe has no field "{name}".{nearest(name, Recipe.model_fields)}') from error
         raise UsageError(f"{name} = {first['input']!r} is wrong: {first['msg'].lower()}.") from error

@@ -55,6 +55,11 @@ def evaluate(
     Raises:
         FovealError: one of its classes, each saying what to do.
     """
+    for one in accept:
+        if one != TRAINED_ON:
+            raise UsageError(
+                f'There is no finding "{one}" to accept here, only {TRAINED_ON}.{nearest(one, [TRAINED_ON])}'
+            )
     home = Run(Path(run))
     if not home.classifier_dir.is_dir() and (home.path / "classifier.json").is_file():
         home = Run(home.path.absolute().parent)

@@ -16,7 +16,7 @@ from foveal.data.dataset import SPLITS, Dataset
 from foveal.data.images import Scan
 from foveal.data.pixels import decode_all, mean_and_std
 from foveal.data.splits import Split, make_split
-from foveal.errors import ClassifierError, DataError, listed
+from foveal.errors import DataError, listed
 from foveal.models.catalog import find
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
@@ -96,7 +96,10 @@ def _stored_split(dataset: Dataset, stored: Mapping[str, str]) -> Split:
     ids = dataset.record_ids.tolist()
     if set(ids) != set(stored):
         strange = sorted(set(ids) ^ set(stored))
-        raise ClassifierError(f"The images are not those of the run's splits.csv:\n{listed(strange, 5)}")
+        lines = [f"{one}: {'new' if one in ids else 'missing or unreadable'}" for one in strange]
+        raise DataError(
+            f"The images are not those that the run began with; restore them, or train anew:\n{listed(lines)}"
+        )
     return Split(np.array([stored[one] for one in ids]), "given", ())
 
 
@@ -112,7 +115,7 @@ def _compacted(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
 def describe_audit(prepared: Prepared) -> dict[str, Any]:
     """Return what audit.json holds: the dataset, its split, the findings."""
     dataset, split = prepared.dataset, prepared.split
-    (low_h, low_w), (high_h, high_w) = dataset.scan.sizes()
+    heights, widths = dataset.scan.heights, dataset.scan.widths
     groups = dataset.groups[dataset.groups != ""]
     one_size = dataset.scan.one_size()
     return {
@@ -124,7 +127,9 @@ def describe_audit(prepared: Prepared) -> dict[str, Any]:
             "n": len(dataset),
             "n_groups": len(np.unique(groups)) if len(groups) else None,
             "classes": dataset.class_counts(),
-            "image_sizes": f"{high_h}×{high_w}" if one_size else f"{low_h}×{low_w} to {high_h}×{high_w}",
+            "image_sizes": f"{one_size[0]}×{one_size[1]}"
+            if one_size
+            else f"{heights.min()} to {heights.max()} high, {widths.min()} to {widths.max()} wide",
             "channels": prepared.preprocess.channels,
         },
         "split": {

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +18,9 @@ import torch
 from foveal.classifier import Classifier
 from foveal.classifier.device import choose_device, saying_out_of_memory
 from foveal.data.dataset import Dataset
+from foveal.data.images import ImageFiles
 from foveal.data.load import load
-from foveal.errors import ClassifierError, OutputError, UsageError
+from foveal.errors import ClassifierError, DataError, OutputError, UsageError
 from foveal.files import locked, saying_why, write_csv, write_json
 from foveal.models.catalog import checked_options, create_model, find
 from foveal.models.network import Network
@@ -96,11 +101,22 @@ def train(
             if changes or out is not None or recipe is not None:
                 raise UsageError(f"resume goes on with the recipe of {resume}; it takes no other options.")
             return _resume(Run(Path(resume)), source, display)
-        base = recipe if isinstance(recipe, Recipe) else read_recipe(Path(recipe)) if recipe is not None else Recipe()
-        wanted = base.changed(changes)
+        wanted = _given_recipe(recipe).changed(changes)
         if source is None and not wanted.source:
             raise UsageError("Say what to train on: a folder, a CSV manifest, IDX files, or digits.")
         return _begin(source if source is not None else wanted.source, wanted, out, display)
+
+
+def _given_recipe(recipe: Recipe | str | Path | None) -> Recipe:
+    """Return the recipe to start from; UsageError when it names a file that is not there or holds none."""
+    if recipe is None or isinstance(recipe, Recipe):
+        return recipe or Recipe()
+    if not Path(recipe).is_file():
+        raise UsageError(f"There is no recipe {recipe}.")
+    try:
+        return read_recipe(Path(recipe))
+    except ClassifierError as error:
+        raise UsageError(f"{recipe} is no recipe in TOML: {error}") from error
 
 
 def _begin(source: object, recipe: Recipe, out: str | Path | None, progress: Progress) -> Run:
@@ -114,6 +130,7 @@ def _begin(source: object, recipe: Recipe, out: str | Path | None, progress: Pro
     refuse_unfit(dataset)
     target = Path(out) if out is not None else _free_name(Path("runs"), f"{dataset.name}-{entry.name}")
     _refuse_unwritable(target)
+    _refuse_inside(target, dataset)
     recipe = recipe.changed({"source": dataset.origin, "model": entry.name, "model_options": options})
     _refuse_unbuildable(recipe, len(dataset.classes), recipe.channels or 1, recipe.size or entry.native_size)
     prepared = prepare(dataset, recipe, target.parent, progress)
@@ -126,6 +143,8 @@ def _begin(source: object, recipe: Recipe, out: str | Path | None, progress: Pro
         threads=torch.get_num_threads(),
     )
     _refuse_unbuildable(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
+    for finding in prepared.findings:
+        progress.line(f"note: {finding.sentence}{' (accepted)' if finding.accepted else ''}")
     run = _make_run(target, prepared, recipe)
     with locked(run.path):
         return _carry_on(run, prepared, recipe, progress)
@@ -143,16 +162,27 @@ def _resume_locked(run: Run, source: object, progress: Progress) -> Run:
     if run.is_finished:
         progress.line(f"{run.path} is finished; its report is {run.report_file}")
         return run
+    _refuse_changed(run)
     recipe = read_recipe(run.recipe_file)
     if source is None and not recipe.source:
         raise UsageError(f"{run.path} was trained on arrays: give them again, foveal.train(dataset, resume=…).")
     choose_device(recipe.device)
-    dataset = load(source if source is not None else recipe.source, columns=recipe.columns, classes=recipe.classes)
+    try:
+        dataset = load(source if source is not None else recipe.source, columns=recipe.columns, classes=recipe.classes)
+    except DataError as error:
+        if source is not None or Path(recipe.source).exists():
+            raise
+        raise DataError(
+            f"The images of {run.path} are not at {recipe.source}, seen from here; say where they are: "
+            f"foveal train SOURCE --resume {shlex.quote(str(run.path))}"
+        ) from error
+    began = run.audit["dataset"]
+    dataset = dataclasses.replace(dataset, name=began["name"], origin=began["origin"])  # moved images are the same
     kept_split = {row["record_id"]: row["split"] for row in run.splits}
     prepared = prepare(dataset, recipe, run.path, progress, kept_split=kept_split)
-    before = run.audit["dataset"]["content_hash"]
+    before = began["content_hash"]
     if prepared.dataset.content_hash != before:
-        raise ClassifierError(
+        raise DataError(
             f"The data of {run.path} have changed since it began (content {prepared.dataset.content_hash[:12]}, "
             f"was {before[:12]}); restore them, or train anew."
         )
@@ -166,15 +196,33 @@ def _make_run(target: Path, prepared: Prepared, recipe: Recipe) -> Run:
         with saying_why(target):
             part.path.mkdir(parents=True)
         recipe.write(part.recipe_file)
-        write_json(part.environment_file, describe_environment(torch.device(recipe.device), recipe.threads or 1))
         write_json(part.audit_file, describe_audit(prepared))
         write_csv(part.splits_file, SPLIT_COLUMNS, _split_rows(prepared))
+        environment = describe_environment(torch.device(recipe.device), recipe.threads or 1)
+        write_json(part.environment_file, {**environment, "files": _hashes(part)})
         with saying_why(target):
             part.path.rename(target)
     except BaseException:
         shutil.rmtree(part.path, ignore_errors=True)
         raise
     return Run(target)
+
+
+def _hashes(run: Run) -> dict[str, str]:
+    """Return the SHA-256 of each file that is written before training and then stays as it is."""
+    files = (run.recipe_file, run.audit_file, run.splits_file)
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _refuse_changed(run: Run) -> None:
+    """Raise ClassifierError when recipe, audit or splits are missing or are not those that the run began with."""
+    for name, digest in run.environment.get("files", {}).items():
+        file = run.path / name
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            raise ClassifierError(
+                f"{file} is missing or was changed after the run began, so the run cannot go on as it was; restore the "
+                f"file, or train anew (--recipe takes a changed recipe)."
+            )
 
 
 def _split_rows(prepared: Prepared) -> Iterator[tuple[str, ...]]:
@@ -284,7 +332,15 @@ def _refuse_unwritable(out: Path) -> None:
         raise OutputError(f"{out} cannot be made: {existing} is not a folder that may be written to.")
 
 
+def _refuse_inside(out: Path, dataset: Dataset) -> None:
+    """Raise OutputError when the run would lie among the class folders it is trained on, and become one of them."""
+    home = Path(dataset.origin)
+    if isinstance(dataset.images, ImageFiles) and home.is_dir() and out.resolve().is_relative_to(home.resolve()):
+        raise OutputError(f"{out} lies inside {home}, whose folders are the classes; choose an --out elsewhere.")
+
+
 def _free_name(parent: Path, name: str) -> Path:
     """Return `parent`/`name`, with -2, -3, … where it is taken."""
+    name = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "run"
     names = [name, *(f"{name}-{number}" for number in range(2, 10_000))]
     return next(parent / one for one in names if not (parent / one).exists())
