@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two workers with two threads each wait for one another
@@ -10,6 +11,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two workers with 
 import numpy as np
 import pytest
 from PIL import Image
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; tests press Ctrl-C for real
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MAY_BE_ABSENT = ("needs real data", "needs a GPU", "needs root")
 

@@ -23,6 +23,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is signal.SIG_IGN:  # a background job, not meant by this Ctrl-C
+                    continue
                 self._before[number] = signal.signal(number, self._ask)
         return self
 
