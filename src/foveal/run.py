@@ -119,6 +119,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ClassifierError(f"{path} is damaged: {error}.") from error
     if not isinstance(value, dict):
         raise ClassifierError(f"{path} is damaged: it does not hold a JSON object.")
+    if not isinstance(value.get("schema_version", SCHEMA_VERSION), int):
+        raise ClassifierError(f"{path} is damaged: its schema_version is no number.")
     if value.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
         raise ClassifierError(
             f"{path} was written by a newer Foveal (schema {value['schema_version']}); update Foveal."

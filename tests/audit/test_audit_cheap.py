@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foveal import audit
-from foveal.audit.cheap import NAMES, check_labels
+from foveal.audit.cheap import NAMES, check_names
 from foveal.audit.finding import MOST_RECORDS, Finding
 from foveal.data.dataset import Dataset
 from foveal.data.load import load
@@ -46,7 +46,7 @@ def test_clean_data_hide_nothing() -> None:
 )
 def test_a_label_written_two_ways_blocks(names: tuple[str, str]) -> None:
     data = dataset([names[0], names[1], "dog"] * 4)
-    finding = only(check_labels(data), audit.cheap.LABEL_WRITTEN_TWO_WAYS)
+    finding = only(check_names(data), audit.cheap.LABEL_WRITTEN_TWO_WAYS)
     assert finding.severity == "block"
     assert set(finding.records) == set(names)
     assert all(f'"{name}"' in finding.sentence for name in names)
@@ -54,7 +54,7 @@ def test_a_label_written_two_ways_blocks(names: tuple[str, str]) -> None:
 
 
 def test_labels_that_only_resemble_are_left_alone() -> None:
-    assert check_labels(dataset(["cat", "cats", "cat1"] * 4)) == []
+    assert check_names(dataset(["cat", "cats", "cat1"] * 4)) == []
 
 
 def test_a_group_on_two_sides_blocks_unless_it_was_asked_for() -> None:

@@ -86,4 +86,4 @@ def test_groups_change_the_interval_only_where_a_group_has_two_images():
     pairs = measure(labels, probabilities, names, np.array([f"p{row // 2}" for row in range(40)]))
     assert plain.accuracy == alone.accuracy == unknown.accuracy and plain.note == unknown.note == ""
     assert pairs.accuracy.value == plain.accuracy.value and pairs.accuracy.method != "Wilson"
-    assert "20 groups" in pairs.note
+    assert "20 independent units" in pairs.note

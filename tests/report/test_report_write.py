@@ -125,7 +125,7 @@ def test_the_numbers_are_the_stored_ones(stored, write) -> None:
     accuracy = test["accuracy"]
     assert f"{100 * accuracy['value']:.1f}\xa0% test accuracy" in page.text
     assert f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}\xa0%" in page.text
-    assert "measured on 60 test images never used for a choice" in page.text
+    assert "measured on 60 test images, which served neither training nor stopping" in page.text
     buttons = {a["data-cell"]: a for _, a in page.elements if a.get("data-cell")}
     for true, row in enumerate(test["confusion"]):
         for predicted, number in enumerate(row):

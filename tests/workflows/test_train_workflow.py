@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import foveal
-from foveal.errors import ClassifierError, DataError, OutputError, UsageError
+from foveal.errors import AuditError, ClassifierError, DataError, OutputError, TrainingError, UsageError
 
 FILES = [
     "recipe.toml",
@@ -145,10 +145,7 @@ def test_patients_are_never_torn_and_intervals_draw_whole_patients(tmp_path):
         sides.setdefault(row["group"], set()).add(row["split"])
     assert len(sides) == 40 and all(len(split) == 1 for split in sides.values())
     assert run.audit["split"]["by"] == "group"
-    assert (
-        "bootstrap by group" in run.metrics["test"]["accuracy"]["method"]
-        or "groups" in run.metrics["test"]["accuracy"]["method"]
-    )
+    assert run.metrics["test"]["accuracy"]["method"] in ("Wilson for groups", "Wilson over groups")
 
 
 def test_splitting_patients_by_image_is_said_in_the_report(tmp_path):
@@ -247,3 +244,100 @@ def test_moved_images_are_asked_for(class_folders, tmp_path):
     with pytest.raises(DataError, match="foveal train SOURCE --resume"):
         foveal.train(resume=run.path, progress=False)
     assert weights_of(foveal.train(tmp_path / "moved", resume=run.path, progress=False)) == whole
+
+
+def test_test_images_reach_nothing_that_is_chosen(digits_run, tmp_path):
+    """Noise in place of the test images changes neither preprocessing, history nor weights: only the test figures."""
+    digits = foveal.load("digits")
+    images = np.stack([np.asarray(digits.images.picture(row)) for row in range(len(digits))])
+    splits = np.array([row["split"] for row in digits_run.splits])
+    noise = images.copy()
+    noise[splits == "test"] = np.random.default_rng(0).integers(0, 256, noise[splits == "test"].shape)
+    runs = [
+        foveal.train(
+            foveal.load(pixels, digits.labels, splits=splits), out=tmp_path / name, epochs=4, patience=1, progress=False
+        )
+        for name, pixels in (("true", images), ("noise", noise))
+    ]
+    cards = [json.loads((run.classifier_dir / "classifier.json").read_text())["preprocess"] for run in runs]
+    histories = [[(row["train_loss"], row["validation_loss"]) for row in run.history] for run in runs]
+    assert weights_of(runs[0]) == weights_of(runs[1])
+    assert cards[0] == cards[1] and histories[0] == histories[1]
+    assert runs[0].metrics["test"]["accuracy"]["value"] > runs[1].metrics["test"]["accuracy"]["value"] + 0.3
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_evaluate_refuses_images_and_patients_that_training_saw(tmp_path, split):
+    manifest = patients(tmp_path)
+    run = foveal.train(manifest, out=tmp_path / "r", epochs=1, progress=False)
+    rows = [row for row in run.splits if row["split"] == split][:2]
+    header = "path,label,patient_id\n"
+    same = tmp_path / "same.csv"
+    same.write_text(header + "".join(f"{row['record_id']},{row['label']},\n" for row in rows))
+    with pytest.raises(AuditError, match="2 of these 2 images"):
+        foveal.evaluate(run.path, same, progress=False)
+    other = tmp_path / "other.csv"  # a new picture of the same patient
+    Image.new("L", (18, 18), 77).save(tmp_path / "new.png")
+    other.write_text(header + f"new.png,{rows[0]['label']},{rows[0]['group']}\n")
+    with pytest.raises(AuditError, match="others of the same groups"):
+        foveal.evaluate(run.path, other, progress=False)
+    own = [row for row in run.splits if row["split"] == "test"]
+    again = tmp_path / "again.csv"
+    again.write_text(header + "".join(f"{row['record_id']},{row['label']},{row['group']}\n" for row in own))
+    assert "own test images" in foveal.evaluate(run.path, again, progress=False)["note"]
+
+
+def test_changed_images_do_not_go_on(class_folders, tmp_path):
+    run = foveal.train(class_folders, out=tmp_path / "r", epochs=1, progress=False)
+    run.report_file.unlink()
+    Image.new("RGB", (24, 20), "navy").save(class_folders / "apple" / "00.png")
+    with pytest.raises(DataError, match="have changed since it began"):
+        foveal.train(resume=run.path, progress=False)
+
+
+def test_two_processes_do_not_work_on_one_run(digits_run):
+    from foveal.files import locked
+
+    with locked(digits_run.path), pytest.raises(OutputError, match="Another process"):
+        foveal.train(resume=digits_run.path, progress=False)
+
+
+def test_copies_are_found_by_their_pixels_and_never_torn(class_folders, tmp_path):
+    for path in sorted(class_folders.rglob("*.png")):
+        path.with_name(path.stem + "-copy.png").write_bytes(path.read_bytes() + b"\0")
+    run = foveal.train(class_folders, out=tmp_path / "r", epochs=1, progress=False)
+    split = {row["record_id"]: row["split"] for row in run.splits}
+    assert all(split[name] == split[name.replace(".png", "-copy.png")] for name in split if "-copy" not in name)
+    duplicates = next(one for one in run.audit["findings"] if one["name"] == "duplicates")
+    assert duplicates["count"] == 36
+    assert "Wilson" in (method := run.metrics["test"]["accuracy"]["method"]) and "groups" in method
+
+
+def test_a_run_that_failed_before_its_first_checkpoint_leaves_its_name_free(tmp_path):
+    with pytest.raises(TrainingError, match="diverged"):
+        foveal.train("digits", out=tmp_path / "r", epochs=1, optimizer="sgd", learning_rate=1e30, progress=False)
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_class_of_one_source_is_named(tmp_path):
+    manifest = patients(tmp_path)
+    lines = manifest.read_text().splitlines()
+    told = [lines[0], *(line.replace("ward", "clinic") if ",ill," in line else line for line in lines[1:])]
+    manifest.write_text("\n".join(told))
+    run = foveal.train(manifest, out=tmp_path / "r", epochs=1, progress=False)
+    finding = next(one for one in run.audit["findings"] if one["name"] == "class-in-one-source")
+    assert "ill: clinic" in finding["sentence"] and "well: ward" in finding["sentence"]
+    assert "tell them by the source" in run.report_file.read_text()
+
+
+def test_patient_columns_are_known_however_they_are_written(tmp_path):
+    manifest = patients(tmp_path)
+    text = manifest.read_text()
+    manifest.write_text(text.replace("patient_id", "Patient ID", 1))
+    assert len(set(foveal.load(manifest).groups.tolist())) == 40
+    manifest.write_text(text.replace("site", "PatientID", 1))
+    with pytest.raises(DataError, match="several columns that may be the group"):
+        foveal.load(manifest)
+    manifest.write_text(text.replace("patient-7,", "Patient 7,", 1))
+    with pytest.raises(AuditError, match="group-written-two-ways"):
+        foveal.train(manifest, out=tmp_path / "r", epochs=1, progress=False)

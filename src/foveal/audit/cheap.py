@@ -11,46 +11,84 @@ from foveal.audit.finding import MOST_RECORDS, Finding
 from foveal.data.dataset import Dataset
 
 LABEL_WRITTEN_TWO_WAYS = "label-written-two-ways"
+GROUP_WRITTEN_TWO_WAYS = "group-written-two-ways"
 GROUP_ACROSS_SPLITS = "group-across-splits"
 DUPLICATES_ACROSS_SPLITS = "duplicates-across-splits"
 DUPLICATES = "duplicates"
 SAME_IMAGE_TWO_LABELS = "same-image-two-labels"
+CLASS_IN_ONE_SOURCE = "class-in-one-source"
 IMBALANCE = "imbalance"
 NAMES = (
     LABEL_WRITTEN_TWO_WAYS,
+    GROUP_WRITTEN_TWO_WAYS,
     GROUP_ACROSS_SPLITS,
     DUPLICATES_ACROSS_SPLITS,
     DUPLICATES,
     SAME_IMAGE_TWO_LABELS,
+    CLASS_IN_ONE_SOURCE,
     IMBALANCE,
 )
 IMBALANCE_RATIO = 5
 
 
-def check_labels(dataset: Dataset) -> list[Finding]:
-    """Return the finding of class names that differ only in case, accents' encoding, spaces, ``-`` or ``_``.
+def check_names(dataset: Dataset) -> list[Finding]:
+    """Return the findings of classes, and of groups, whose names differ only in how they are written.
 
-    Needs no image read.
+    That is in case, accents' encoding, spaces, ``-`` or ``_``. Needs no image read.
     """
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in dataset.classes:
-        plain = unicodedata.normalize("NFKC", name).casefold().replace("-", " ").replace("_", " ")
-        alike["".join(plain.split())].append(name)
-    twins = [names for names in alike.values() if len(names) > 1]
-    if not twins:
+    findings = []
+    for name, what, values in (
+        (LABEL_WRITTEN_TWO_WAYS, "label", dataset.classes),
+        (GROUP_WRITTEN_TWO_WAYS, "group (patient)", sorted(set(dataset.groups.tolist()) - {""})),
+    ):
+        alike: dict[str, list[str]] = defaultdict(list)
+        for value in values:
+            plain = unicodedata.normalize("NFKC", value).casefold().replace("-", " ").replace("_", " ")
+            alike["".join(plain.split())].append(value)
+        twins = [written for written in alike.values() if len(written) > 1]
+        if twins:
+            shown = "; ".join(" and ".join(f'"{one}"' for one in written) for written in twins[:3])
+            more = f" and {len(twins) - 3:,} more" if len(twins) > 3 else ""
+            sentence = f"One {what} seems to be written in different ways: {shown}{more}."
+            findings.append(_finding(name, "block", sentence, [one for written in twins for one in written]))
+    return findings
+
+
+def check_sources(dataset: Dataset) -> list[Finding]:
+    """Return the finding of classes that one source alone has while others have other classes.
+
+    The source may then be all that is learned.
+    """
+    known = dataset.sources != ""
+    found = {
+        name: sorted(set(dataset.sources[known & (dataset.labels == label)].tolist()))
+        for label, name in enumerate(dataset.classes)
+    }
+    everywhere = {source for sources in found.values() for source in sources}
+    telling = [
+        f"{name}: {sources[0]}"
+        for name, sources in found.items()
+        if len(sources) == 1 and any(other and other != sources for other in found.values())
+    ]
+    if len(everywhere) < 2 or not telling:
         return []
-    written = "; ".join(" and ".join(f'"{name}"' for name in names) for names in twins)
-    sentence = f"One label seems to be written in different ways: {written}."
-    return [_finding(LABEL_WRITTEN_TWO_WAYS, "block", sentence, [name for names in twins for name in names])]
+    sentence = (
+        f"Some classes come from one source only ({'; '.join(telling[:3])}{', …' if len(telling) > 3 else ''}): a "
+        "classifier can tell them by the source, so their figures prove nothing about the subject."
+    )
+    return [_finding(CLASS_IN_ONE_SOURCE, "warn", sentence, telling)]
 
 
-def check(dataset: Dataset, assigned: np.ndarray, *, torn_on_purpose: bool = False) -> list[Finding]:
+def check(
+    dataset: Dataset, assigned: np.ndarray, *, torn_on_purpose: bool = False, copies: np.ndarray | None = None
+) -> list[Finding]:
     """Return the findings about `dataset` under the split `assigned` (N,).
 
     A group or the same content on two sides of a split blocks; ``torn_on_purpose`` (split by image
-    although groups are known) turns the former into a warning, since it was asked for.
+    although groups are known) turns the former into a warning, since it was asked for. Images are the
+    same where their files are, or where `copies` (N,), a hash of what the network sees, are.
     """
-    findings = check_labels(dataset)
+    findings = check_names(dataset)
     torn = _across(dataset.groups, assigned)
     if torn:
         sentence = (
@@ -58,10 +96,10 @@ def check(dataset: Dataset, assigned: np.ndarray, *, torn_on_purpose: bool = Fal
         )
         rows = [f"{group}: {', '.join(sorted({str(assigned[row]) for row in rows}))}" for group, rows in torn.items()]
         findings.append(_finding(GROUP_ACROSS_SPLITS, "warn" if torn_on_purpose else "block", sentence, rows))
-    same = _same(dataset.scan.digests)
+    same = _same(dataset.scan.digests if copies is None else copies)
     leaks = {digest: rows for digest, rows in same.items() if len({str(assigned[row]) for row in rows}) > 1}
     if leaks:
-        sentence = f"{len(leaks):,} images appear, byte for byte, in more than one split."
+        sentence = f"{len(leaks):,} images appear in more than one split, with the same pixels."
         findings.append(_finding(DUPLICATES_ACROSS_SPLITS, "block", sentence, _pairs(dataset, leaks, assigned)))
     if same:
         extra = sum(len(rows) - 1 for rows in same.values())
@@ -77,6 +115,7 @@ def check(dataset: Dataset, assigned: np.ndarray, *, torn_on_purpose: bool = Fal
             for rows in two.values()
         ]
         findings.append(_finding(SAME_IMAGE_TWO_LABELS, "warn", sentence, pairs))
+    findings += check_sources(dataset)
     counts = dataset.class_counts()
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     if counts[most] >= IMBALANCE_RATIO * counts[least]:

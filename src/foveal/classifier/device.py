@@ -54,7 +54,15 @@ def move_network(network: nn.Module, device: torch.device, *, channels_last: boo
 
 
 # How allocators below torch word it: the CPU's, C++'s, CUDA's and MPS's, cuBLAS's and cuDNN's, oneDNN's.
-OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "alloc_failed", "could not create a memory")
+OUT_OF_MEMORY = (
+    "allocate memory",
+    "bad_alloc",
+    "out of memory",
+    "alloc_failed",
+    "could not create a memory",
+    "could not create a primitive",
+    "can't start new thread",
+)
 
 
 @contextmanager

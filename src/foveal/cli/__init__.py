@@ -10,7 +10,7 @@ STOPPED = "Stopped. A run directory that exists already goes on with: foveal tra
 
 def main() -> None:
     """Run the command line: print what a FovealError says and exit with its code; no traceback for a user's mistake."""
-    from foveal.errors import FovealError, OutputError
+    from foveal.errors import FovealError, OutputError, ResourceError
 
     try:
         _call()
@@ -21,6 +21,9 @@ def main() -> None:
         _say(f"The answer cannot be written to standard output: {error.strerror or error}.")
         _drop_standard_output()
         sys.exit(OutputError.exit_code)
+    except MemoryError:
+        _say("There is not enough memory.")
+        sys.exit(ResourceError.exit_code)
     except SystemExit as stop:
         if stop.code == 130:  # typer's code for Ctrl-C
             _say(STOPPED)

@@ -82,7 +82,7 @@ def _writer(kind: Format, out: Path | None, classes: tuple[str, ...], top: int) 
         return
     from foveal.files import replacing
 
-    with replacing(out) as part, part.open("w", encoding="utf-8", newline="") as stream:
+    with replacing(out) as part, part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         yield _formatted(kind, stream, classes, top)
 
 

@@ -37,13 +37,22 @@ class Split:
         return np.flatnonzero(self.assigned == name)
 
 
-def make_split(dataset: Dataset, *, seed: int, validation: float, test: float, split_by: SplitBy) -> Split:
+def make_split(
+    dataset: Dataset,
+    *,
+    seed: int,
+    validation: float,
+    test: float,
+    split_by: SplitBy,
+    copies: np.ndarray | None = None,
+) -> Split:
     """Return the split of `dataset`.
 
     Where the source gives a test split, it is kept, and only the rest is divided; the same for
     validation. `validation` and `test` are shares of the images that are divided; validation takes at
     most 5,000 (beyond that another image hardly sharpens the figure), unless there are more classes
-    than that. Among the divided, images with the same content always stay together.
+    than that. Among the divided, images with the same content always stay together, also those to
+    which `copies` (N,), a hash of what the network sees of each, gives the same value.
 
     Raises DataError when a class has too few groups to be in every split, when groups that hold
     several classes cannot be divided so, or when a given split lacks a class.
@@ -62,14 +71,14 @@ def make_split(dataset: Dataset, *, seed: int, validation: float, test: float, s
         raise DataError(f"{dataset.name} has the splits {', '.join(sorted(given))}, but none to train on.")
     grouped = bool((dataset.groups != "").any())
     if shares:
-        units = _units(dataset, by_group=grouped and split_by == "group")
-        _divide(dataset, assigned, units, shares, seed)
+        together = find_units(dataset, by_group=grouped and split_by == "group", copies=copies)
+        _divide(dataset, assigned, together, shares, seed)
     _refuse_absent(dataset, assigned)
     by = "given" if not shares else ("group" if grouped and split_by == "group" else "image")
     return Split(assigned, by, tuple(_sentences(dataset, assigned, shares, seed, split_by)))
 
 
-def _units(dataset: Dataset, *, by_group: bool) -> np.ndarray:
+def find_units(dataset: Dataset, *, by_group: bool, copies: np.ndarray | None = None) -> np.ndarray:
     """Return for each image the number of the unit that may not be torn: its group, joined with equal content.
 
     Units are numbered in the order of the smallest content hash in them.
@@ -83,7 +92,7 @@ def _units(dataset: Dataset, *, by_group: bool) -> np.ndarray:
             row = int(parent[row])
         return row
 
-    columns = [digests, dataset.groups] if by_group else [digests]
+    columns = [digests, *([] if copies is None else [copies]), *([dataset.groups] if by_group else [])]
     for column in columns:
         first: dict[str, int] = {}
         for row, value in enumerate(column.tolist()):

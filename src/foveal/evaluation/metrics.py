@@ -80,7 +80,10 @@ def measure(
         accuracy, note = wilson(int(correct.sum()), len(labels)), ""
     else:
         accuracy, count = by_group(correct, units), len(np.unique(units))
-        note = f"{count:,} groups; the interval of accuracy allows for them, those of the classes do not."
+        note = (
+            f"{count:,} independent units (groups, exact copies, images on their own); the interval of accuracy allows "
+            "for them, those of the classes do not."
+        )
     return Metrics(
         n=len(labels),
         accuracy=accuracy,

@@ -135,10 +135,21 @@ def baseline(scores: Scores) -> str:
     return f"Always answering {quoted(most.name)} would be right for {percent(most.support / scores.n)} of them."
 
 
+def claim(results: Results) -> str:
+    """Return what the headline may claim of the test images, by what the audit found."""
+    leaks = {"group-across-splits", "duplicates-across-splits", "group-written-two-ways"}
+    if any(entry.name in leaks for entry in results.findings):
+        return "; but images of the same group, or the same images, also served training (see Data), so it is too good."
+    return ", which served neither training nor stopping."
+
+
 def findings(entries: Sequence[Finding]) -> str:
     """Return how many findings the audit made, and whether one still stands in the way."""
     if not entries:
-        return "The audit of the data found nothing to report."
+        return (
+            "The checks before training (spelling of labels and groups, exact copies, groups across splits, classes of "
+            "one source, balance) found nothing; near copies and other shortcuts were not looked for."
+        )
     accepted = sum(entry.accepted for entry in entries)
     said = f"The audit of the data made {counted(len(entries), 'finding')}"
     return f"{said}; {accepted} of them accepted in the recipe." if accepted else f"{said}."
@@ -168,7 +179,7 @@ def curves(results: Results) -> str:
         said += "no gap"
     else:
         said += f"a gap of {abs(gap):.1f} percentage points" + (" in favour of validation" if gap < 0 else "")
-    if gap >= 5:
+    if gap >= 5 and results.validation.accuracy and best.train_accuracy > results.validation.accuracy.high:
         said += ", which points to overfitting"
     return said + (f". Training stopped early, after epoch {training.epochs}." if training.stopped_early else ".")
 

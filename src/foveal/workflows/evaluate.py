@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ import numpy as np
 from PIL import Image
 
 from foveal.classifier import Classifier
+from foveal.classifier.classifier import find_folder
 from foveal.data.dataset import Dataset
 from foveal.data.load import load, reordered
-from foveal.data.pixels import decode_all
+from foveal.data.pixels import decode_all, pixel_digests
 from foveal.data.sources.manifest import Columns
+from foveal.data.splits import find_units
 from foveal.errors import AuditError, ClassifierError, DataError, OutputError, UsageError, listed, nearest
 from foveal.evaluation.metrics import measure
 from foveal.evaluation.predictions import write_predictions
-from foveal.files import write_json
+from foveal.files import locked, saying_why, write_json
 from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
 from foveal.run import SCHEMA_VERSION, Run
@@ -60,10 +63,9 @@ def evaluate(
             raise UsageError(
                 f'There is no finding "{one}" to accept here, only {TRAINED_ON}.{nearest(one, [TRAINED_ON])}'
             )
-    home = Run(Path(run))
-    if not home.classifier_dir.is_dir() and (home.path / "classifier.json").is_file():
-        home = Run(home.path.absolute().parent)
-    classifier = Classifier.load(home.path, device=device)
+    folder = find_folder(Path(run))
+    home = Run(folder.parent if folder.name == "classifier" and (folder.parent / "recipe.toml").is_file() else folder)
+    classifier = Classifier.load(folder, device=device)
     dataset = load(source, columns=columns)
     strange = [one for one in dataset.classes if one not in classifier.classes]
     if strange:
@@ -76,7 +78,9 @@ def evaluate(
     name = name or dataset.name
     if Path(name).name != name or name.startswith("."):
         raise UsageError(f'"{name}" is no name for an evaluation: it becomes a folder of that name.')
-    if name in OWN_NAMES or home.evaluation_dir(name).exists():
+    with saying_why(home.evaluation_dir(name)):
+        taken = name in OWN_NAMES or home.evaluation_dir(name).exists()
+    if taken:
         raise OutputError(f"{home.evaluation_dir(name)} exists already or is reserved; choose another --name.")
     with Progress(silent=not progress) as display:
         scan = dataset.scanned(display)
@@ -92,7 +96,11 @@ def evaluate(
             raise DataError(f"{dataset.name} holds no image that can be read.")
         used = dataset.take(readable[kept])
         note = _note(home, used, accept, len(failures))
-        return write_evaluation(home, name, classifier, used, pixels, kept, note=note, rows_are_records=False)
+        units = find_units(used, by_group=True, copies=pixel_digests(pixels[kept]))
+        with locked(home.path):
+            if home.evaluation_dir(name).exists():  # another process was faster
+                raise OutputError(f"{home.evaluation_dir(name)} exists already; choose another --name.")
+            return write_evaluation(home, name, classifier, used, pixels, kept, np.arange(len(kept)), units, note=note)
 
 
 def write_evaluation(
@@ -102,29 +110,36 @@ def write_evaluation(
     dataset: Dataset,
     pixels: np.ndarray,
     rows: np.ndarray,
+    records: np.ndarray,
+    units: np.ndarray,
     *,
     note: str = "",
-    rows_are_records: bool = True,
 ) -> dict[str, Any]:
-    """Predict the images at `rows` of `pixels`, write ``evaluations/<name>/``, and return the metrics.
+    """Predict the images at `rows` of `pixels`, write ``evaluations/<name>/`` as a whole, and return the metrics.
 
-    `rows` are records of `dataset` too, unless `rows_are_records` is False: then the dataset has one record a row.
+    `records` are the same images' rows in `dataset`; `units` (N,) the number of each one's group, copies joined.
     """
-    records = rows if rows_are_records else np.arange(len(rows))
     probabilities = classifier.probabilities(pixels, rows)
     labels = dataset.labels[records]
-    metrics = measure(labels, probabilities, classifier.classes, dataset.groups[records]).to_dict()
+    metrics = measure(labels, probabilities, classifier.classes, units.astype(str)).to_dict()
     metrics["note"] = " ".join(part for part in (metrics["note"], note) if part)
-    folder = run.evaluation_dir(name)
-    write_predictions(
-        folder / "predictions.csv", dataset.record_ids[records].tolist(), labels, probabilities, classifier.classes
-    )
     header = {
         "schema_version": SCHEMA_VERSION,
         "classifier": classifier.hash,
         "dataset": {"name": dataset.name, "origin": dataset.origin},
     }
-    write_json(folder / "metrics.json", {**header, **metrics})
+    folder = run.evaluation_dir(name)
+    part = folder.with_name(f".{name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+    try:
+        ids = dataset.record_ids[records].tolist()
+        write_predictions(part / "predictions.csv", ids, labels, probabilities, classifier.classes)
+        write_json(part / "metrics.json", {**header, **metrics})
+        with saying_why(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # of a run that is resumed: the same figures
+            part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return metrics
 
 
@@ -144,14 +159,29 @@ def pictures_of(dataset: Dataset) -> Callable[[str], Image.Image | None]:
 def _note(run: Run, dataset: Dataset, accept: tuple[str, ...], skipped: int) -> str:
     """Return what must be said beside the figures; AuditError when images were trained on and that is not accepted."""
     try:
-        seen = {row["sha256"] for row in run.splits if row["split"] != "test"}
+        rows = [(row["sha256"], row["group"], row["split"]) for row in run.splits]
     except ClassifierError:
         return "Where the training images are not known, a leak cannot be excluded."
-    known = [str(one) for one, digest in zip(dataset.record_ids, dataset.scan.digests, strict=True) if digest in seen]
+    except KeyError as error:
+        raise ClassifierError(f"{run.splits_file} is damaged: it has no column {error}.") from error
+    learnt = {key for digest, group, split in rows if split != "test" for key in (digest, f"group {group}")}
+    tested = {digest for digest, _, split in rows if split == "test"}
+    keys = zip(dataset.record_ids, dataset.scan.digests, dataset.groups, strict=True)
+    known = [
+        str(record_id)
+        for record_id, digest, group in keys
+        if digest in learnt or (group and f"group {group}" in learnt)
+    ]
     if known and TRAINED_ON not in accept:
         raise AuditError(
-            f"{len(known):,} of these {len(dataset):,} images served training or validation of {run.path}, so the "
-            f"figures would lie:\n{listed(known, 5)}\nLeave them out, or go on knowingly with --accept {TRAINED_ON}."
+            f"{len(known):,} of these {len(dataset):,} images, or others of the same groups, served training or "
+            f"validation of {run.path}, so the figures would lie:\n{listed(known, 5)}\n"
+            f"Leave them out, or go on knowingly with --accept {TRAINED_ON}."
         )
-    parts = [f"{len(known):,} of the {len(dataset):,} images served training or validation."] if known else []
-    return " ".join([*parts, *([f"{skipped:,} images could not be read and were left out."] if skipped else [])])
+    again = sum(digest in tested for digest in dataset.scan.digests.tolist())
+    parts = [
+        (len(known), "served training or validation, or others of their groups did."),
+        (again, "are the run's own test images."),
+        (skipped, "could not be read and were left out."),
+    ]
+    return " ".join(f"{count:,} of {len(dataset) + skipped:,} images {what}" for count, what in parts if count)

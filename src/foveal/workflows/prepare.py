@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from foveal import audit
-from foveal.audit.cheap import NAMES, check_labels
+from foveal.audit.cheap import NAMES, check_names
 from foveal.audit.finding import Finding
 from foveal.data.dataset import SPLITS, Dataset
 from foveal.data.images import Scan
-from foveal.data.pixels import decode_all, mean_and_std
-from foveal.data.splits import Split, make_split
+from foveal.data.pixels import decode_all, mean_and_std, pixel_digests
+from foveal.data.splits import Split, find_units, make_split
 from foveal.errors import DataError, listed
 from foveal.models.catalog import find
 from foveal.preprocess import Preprocess
@@ -38,6 +38,7 @@ class Prepared:
     findings: Sequence[Finding]
     preprocess: Preprocess
     pixels: np.ndarray
+    units: np.ndarray  # (N,) number of the group, exact copies joined, to which each image belongs
 
     def training_data(self) -> TrainingData:
         """Return what the training loop takes: the test images are not in its reach."""
@@ -60,7 +61,7 @@ def prepare(
     for findings that block.
     """
     refuse_unfit(dataset)
-    audit.refuse_blocking(check_labels(dataset), recipe.accept, NAMES)
+    audit.refuse_blocking(check_names(dataset), recipe.accept, NAMES)
     scan = dataset.scanned(progress)
     skipped = dict(scan.unreadable)
     readable = np.flatnonzero(~np.isin(np.arange(len(dataset)), list(skipped)))
@@ -76,18 +77,25 @@ def prepare(
     kept = ~np.isin(readable, list(failures))
     used = dataset if not skipped else dataset.take(readable[kept])
     pixels = _compacted(pixels, kept)
-    split = _stored_split(used, kept_split) if kept_split is not None else _drawn_split(used, recipe)
-    findings = audit.check(used, split.assigned, torn_on_purpose=recipe.split_by == "image")
+    copies = pixel_digests(pixels)
+    split = _stored_split(used, kept_split) if kept_split is not None else _drawn_split(used, recipe, copies)
+    findings = audit.check(used, split.assigned, torn_on_purpose=recipe.split_by == "image", copies=copies)
     findings = audit.refuse_blocking(findings, recipe.accept, NAMES)
     if skipped:
         findings.insert(0, _skipped(dataset, skipped))
     mean, std = mean_and_std(pixels, split.indices("train"), preprocess)
-    return Prepared(used, split, findings, replace(preprocess, mean=mean, std=std), pixels)
+    units = find_units(used, by_group=True, copies=copies)
+    return Prepared(used, split, findings, replace(preprocess, mean=mean, std=std), pixels, units)
 
 
-def _drawn_split(dataset: Dataset, recipe: Recipe) -> Split:
+def _drawn_split(dataset: Dataset, recipe: Recipe, copies: np.ndarray) -> Split:
     return make_split(
-        dataset, seed=recipe.seed, validation=recipe.validation, test=recipe.test, split_by=recipe.split_by
+        dataset,
+        seed=recipe.seed,
+        validation=recipe.validation,
+        test=recipe.test,
+        split_by=recipe.split_by,
+        copies=copies,
     )
 
 
@@ -135,10 +143,15 @@ def describe_audit(prepared: Prepared) -> dict[str, Any]:
         "split": {
             "by": split.by,
             "sentences": list(split.sentences),
-            "counts": {name: dataset.take(split.indices(name)).class_counts() for name in SPLITS},
+            "counts": {name: _class_counts(dataset, split.indices(name)) for name in SPLITS},
         },
         "findings": [finding.to_dict() for finding in prepared.findings],
     }
+
+
+def _class_counts(dataset: Dataset, rows: np.ndarray) -> dict[str, int]:
+    counts = np.bincount(dataset.labels[rows], minlength=len(dataset.classes))
+    return dict(zip(dataset.classes, counts.tolist(), strict=True))
 
 
 def refuse_unfit(dataset: Dataset) -> None:

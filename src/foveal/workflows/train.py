@@ -20,7 +20,7 @@ from foveal.classifier.device import choose_device, saying_out_of_memory
 from foveal.data.dataset import Dataset
 from foveal.data.images import ImageFiles
 from foveal.data.load import load
-from foveal.errors import ClassifierError, DataError, OutputError, UsageError
+from foveal.errors import ClassifierError, DataError, OutputError, ResourceError, TrainingError, UsageError
 from foveal.files import locked, saying_why, write_csv, write_json
 from foveal.models.catalog import checked_options, create_model, find
 from foveal.models.network import Network
@@ -132,7 +132,8 @@ def _begin(source: object, recipe: Recipe, out: str | Path | None, progress: Pro
     _refuse_unwritable(target)
     _refuse_inside(target, dataset)
     recipe = recipe.changed({"source": dataset.origin, "model": entry.name, "model_options": options})
-    _refuse_unbuildable(recipe, len(dataset.classes), recipe.channels or 1, recipe.size or entry.native_size)
+    if early_size := recipe.size or entry.native_size:
+        _refuse_unbuildable(recipe, len(dataset.classes), recipe.channels or 1, early_size)
     prepared = prepare(dataset, recipe, target.parent, progress)
     preprocess = prepared.preprocess
     recipe = recipe.resolved(
@@ -147,7 +148,12 @@ def _begin(source: object, recipe: Recipe, out: str | Path | None, progress: Pro
         progress.line(f"note: {finding.sentence}{' (accepted)' if finding.accepted else ''}")
     run = _make_run(target, prepared, recipe)
     with locked(run.path):
-        return _carry_on(run, prepared, recipe, progress)
+        try:
+            return _carry_on(run, prepared, recipe, progress)
+        except (TrainingError, ResourceError):
+            if not run.checkpoint_file("last").exists():  # nothing to go on with: leave its name free
+                shutil.rmtree(run.path, ignore_errors=True)
+            raise
 
 
 def _resume(run: Run, source: object, progress: Progress) -> Run:
@@ -216,7 +222,10 @@ def _hashes(run: Run) -> dict[str, str]:
 
 def _refuse_changed(run: Run) -> None:
     """Raise ClassifierError when recipe, audit or splits are missing or are not those that the run began with."""
-    for name, digest in run.environment.get("files", {}).items():
+    environment = run.environment
+    if not isinstance(environment.get("files"), dict):
+        raise ClassifierError(f"{run.environment_file} is damaged: it does not name the files of the run.")
+    for name, digest in environment["files"].items():
         file = run.path / name
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
             raise ClassifierError(
@@ -258,8 +267,8 @@ def _carry_on(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) 
     classifier.save(run.classifier_dir)
     classifier = Classifier.load(run.classifier_dir, device=recipe.device)
     measured = {
-        name: write_evaluation(run, name, classifier, dataset, prepared.pixels, prepared.split.indices(name))
-        for name in ("validation", "test")
+        name: write_evaluation(run, name, classifier, dataset, prepared.pixels, rows, rows, prepared.units[rows])
+        for name, rows in ((one, prepared.split.indices(one)) for one in ("validation", "test"))
     }
     training = {
         "epochs": trained.epochs,
@@ -317,9 +326,11 @@ def _own_random_state(recipe: Recipe) -> Iterator[None]:
 
 
 def _refuse_existing(out: Path) -> None:
+    with saying_why(out):
+        out.exists()
     if (out / "recipe.toml").is_file():
         raise OutputError(
-            f"{out} holds a run already; choose another --out, or go on with: foveal train --resume {out}"
+            f"{out} holds a run already; remove it, choose another --out, or go on with: foveal train --resume {out}"
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputError(f"{out} exists already and is not empty; choose another --out.")

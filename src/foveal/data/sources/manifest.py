@@ -130,10 +130,13 @@ def _where(file: Path, header: list[str], columns: Columns) -> dict[str, int]:
     where: dict[str, int] = {}
     for role, usual in USUAL_NAMES.items():
         asked: str | None = getattr(columns, role)
-        lowered = [name.lower() for name in header]
-        name = (
-            asked if asked is not None else next((header[lowered.index(one)] for one in usual if one in lowered), None)
-        )
+        fitting = [name for name in header if _plain(name) in {_plain(one) for one in usual}]
+        if asked is None and len(set(fitting)) > 1:
+            raise DataError(
+                f"{file} has several columns that may be the {role}: {', '.join(fitting)}; "
+                f"name one with --{role}-column."
+            )
+        name = asked if asked is not None else (fitting[0] if fitting else None)
         if name is None:
             if role in REQUIRED:
                 raise DataError(
@@ -142,10 +145,15 @@ def _where(file: Path, header: list[str], columns: Columns) -> dict[str, int]:
                 )
             continue
         if header.count(name) != 1:
-            what = "no" if name not in header else "more than one"
-            raise DataError(f'{file} has {what} column "{name}" ({", ".join(header)}).{nearest(name, header)}')
+            what, hint = ("no", nearest(name, header)) if name not in header else ("more than one", "")
+            raise DataError(f'{file} has {what} column "{name}" ({", ".join(header)}).{hint}')
         where[role] = header.index(name)
     return where
+
+
+def _plain(name: str) -> str:
+    """Return a column's name without case, spaces, ``-`` and ``_``: PatientID, patient_id and Patient ID are one."""
+    return "".join(letter for letter in name.casefold() if letter not in " -_")
 
 
 def _fault(cell: dict[str, str], record_id: str, folder: Path, classes: Sequence[str] | None) -> str | None:
