@@ -89,7 +89,7 @@ def check(
     same where their files are, or where `copies` (N,), a hash of what the network sees, are.
     """
     findings = check_names(dataset)
-    torn = _across(dataset.groups, assigned)
+    torn = _torn(_same(dataset.groups), assigned)
     if torn:
         sentence = (
             f"{len(torn):,} groups (patients) lie in more than one split, so the test would be answered from memory."
@@ -97,7 +97,7 @@ def check(
         rows = [f"{group}: {', '.join(sorted({str(assigned[row]) for row in rows}))}" for group, rows in torn.items()]
         findings.append(_finding(GROUP_ACROSS_SPLITS, "warn" if torn_on_purpose else "block", sentence, rows))
     same = _same(dataset.scan.digests if copies is None else copies)
-    leaks = {digest: rows for digest, rows in same.items() if len({str(assigned[row]) for row in rows}) > 1}
+    leaks = _torn(same, assigned)
     if leaks:
         sentence = f"{len(leaks):,} images appear in more than one split, with the same pixels."
         findings.append(_finding(DUPLICATES_ACROSS_SPLITS, "block", sentence, _pairs(dataset, leaks, assigned)))
@@ -141,8 +141,9 @@ def _same(values: np.ndarray) -> dict[str, list[int]]:
     return {value: found for value, found in rows.items() if len(found) > 1}
 
 
-def _across(values: np.ndarray, assigned: np.ndarray) -> dict[str, list[int]]:
-    return {value: rows for value, rows in _same(values).items() if len({str(assigned[row]) for row in rows}) > 1}
+def _torn(same: dict[str, list[int]], assigned: np.ndarray) -> dict[str, list[int]]:
+    """Return those of `same`, value → rows, whose rows lie in more than one split."""
+    return {value: rows for value, rows in same.items() if len({str(assigned[row]) for row in rows}) > 1}
 
 
 def _pairs(dataset: Dataset, same: dict[str, list[int]], assigned: np.ndarray) -> list[str]:

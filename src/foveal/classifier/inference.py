@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -24,7 +22,6 @@ def logits(
     device: torch.device,
     channels_last: bool = True,
     batch_size: int = BATCH,
-    done: Callable[[int], None] = lambda _: None,
 ) -> Tensor:
     """Return float32 logits (N, classes) on the CPU for uint8 `pixels` (N, H, W, C), or for those at `rows`.
 
@@ -39,7 +36,6 @@ def logits(
             batch = torch.as_tensor(pixels[part if rows is None else rows[part]]).to(device)  # (B, H, W, C)
             x = preprocess.normalise(batch)  # (B, C, H, W)
             parts.append(network(x if channels_last else x.contiguous()).float())
-            done(len(batch))
         return torch.cat(parts).cpu()
     finally:
         for module in training:

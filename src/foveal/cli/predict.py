@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from foveal.errors import DataError, OutputError, UsageError, listed
+from foveal.errors import DataError, OutputError, listed
 
 if TYPE_CHECKING:
     from foveal.classifier import Prediction
@@ -97,9 +97,7 @@ def _formatted(kind: Format, stream: TextIO, classes: tuple[str, ...], top: int)
         )
     if kind is Format.jsonl:
         return lambda one: print(json.dumps(vars(one), ensure_ascii=False), file=stream)
-    if kind is Format.table:
-        return lambda one: print(_line(one, top), file=stream)
-    raise UsageError(f"There is no format {kind}.")
+    return lambda one: print(_line(one, top), file=stream)
 
 
 def _line(one: Prediction, top: int) -> str:

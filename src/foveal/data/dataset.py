@@ -14,7 +14,6 @@ from foveal.errors import DataError, listed
 from foveal.progress import Progress
 
 SPLITS = ("train", "validation", "test")
-UNLABELLED = -1
 
 
 @dataclass(frozen=True, eq=False)
