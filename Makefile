@@ -56,5 +56,5 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.installed-all: $(VENV)/.installed-test
-	$(PIP) --editable '.[test,browser,check,docs]'
+	$(PIP) --editable '.[test,browser,check,docs,parquet,tensorboard,mlflow]'
 	touch $@

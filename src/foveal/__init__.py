@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from foveal.errors import FovealError
     from foveal.models.catalog import create_model
     from foveal.run import Run
+    from foveal.sklearn import ImageClassifier
     from foveal.training.recipe import Recipe
+    from foveal.workflows.compare import compare
     from foveal.workflows.evaluate import evaluate
+    from foveal.workflows.find_rate import FoundRate, find_learning_rate
+    from foveal.workflows.repeat import Repeats, repeat
     from foveal.workflows.train import train
 
 __version__ = "0.1.0"
@@ -35,13 +39,19 @@ _HOMES = {
     "Classifier": "foveal.classifier",
     "Columns": "foveal.data.sources.manifest",
     "Dataset": "foveal.data.dataset",
+    "FoundRate": "foveal.workflows.find_rate",
     "FovealError": "foveal.errors",
+    "ImageClassifier": "foveal.sklearn",
     "Prediction": "foveal.classifier",
     "Recipe": "foveal.training.recipe",
+    "Repeats": "foveal.workflows.repeat",
     "Run": "foveal.run",
+    "compare": "foveal.workflows.compare",
     "create_model": "foveal.models.catalog",
     "evaluate": "foveal.workflows.evaluate",
+    "find_learning_rate": "foveal.workflows.find_rate",
     "load": "foveal.data.load",
+    "repeat": "foveal.workflows.repeat",
     "train": "foveal.workflows.train",
 }
 
@@ -49,13 +59,19 @@ __all__ = [
     "Classifier",
     "Columns",
     "Dataset",
+    "FoundRate",
     "FovealError",
+    "ImageClassifier",
     "Prediction",
     "Recipe",
+    "Repeats",
     "Run",
+    "compare",
     "create_model",
     "evaluate",
+    "find_learning_rate",
     "load",
+    "repeat",
     "train",
 ]
 

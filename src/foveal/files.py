@@ -95,8 +95,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows of as many texts or numbers as `header` has; what needs quotes gets them."""
+    lines = [list(header), *rows]
+    plain = "\n".join([",".join(map(str, line)) for line in lines]) + "\n"
+    special = plain.count(",") + plain.count("\n") > len(lines) * len(header) or '"' in plain or "\r" in plain
+    write_text(path, _quoted(lines) if special else plain)
+
+
+def _quoted(lines: Iterable[Sequence[object]]) -> str:
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, buffer.getvalue())
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    return buffer.getvalue()

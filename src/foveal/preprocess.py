@@ -134,6 +134,18 @@ class Preprocess:
             return self._framed(pixels)
         return np.stack([self.geometry(array_picture(image)) for image in pixels])
 
+    def geometry_of_numbers(self, values: np.ndarray) -> np.ndarray:
+        """Return float32 (N, H, W, C) of float32 `values` (N, h, w, C): fitted as by `geometry`, with zero around."""
+        box = (self.content_width, self.content_height)
+
+        def fitted(plane: np.ndarray) -> np.ndarray:  # (h, w)
+            return np.asarray(_fit(Image.fromarray(plane), box, self.fit))
+
+        if values.shape[1:3] != box[::-1]:
+            planes = values.transpose(0, 3, 1, 2)  # (N, C, h, w)
+            values = np.stack([np.stack([fitted(one) for one in image], axis=-1) for image in planes])
+        return self._framed(values)
+
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return uint8 `pixels` (B, H, W, C) as float32 (B, C, H, W), channels last in memory: (x/255 - mean) / std."""
         x = pixels.permute(0, 3, 1, 2).float()  # (B, C, H, W)

@@ -31,6 +31,11 @@ class Run:
 
     path: Path
 
+    def _repr_html_(self) -> str:
+        from foveal.run_card import run_card
+
+        return run_card(self)
+
     @property
     def recipe_file(self) -> Path:
         return self.path / "recipe.toml"

@@ -15,13 +15,17 @@ from foveal.data.batches import Batches
 CPU = torch.device("cpu")
 
 
-def batches(count: int, size: int, seed: int = 0, pixels: np.ndarray | None = None) -> Batches:
+def batches(
+    count: int, size: int, seed: int = 0, pixels: np.ndarray | None = None, epoch_images: int | None = None
+) -> Batches:
     """Batches over `count` of 2·count images whose first pixel and label say which they are."""
     rows = np.random.default_rng(seed).permutation(2 * count)[:count]
     if pixels is None:
         pixels = np.zeros((2 * count, 2, 2, 1), np.uint8)
         pixels[:, 0, 0, 0] = np.arange(2 * count) % 256
-    return Batches(pixels, np.arange(2 * count), rows, batch_size=size, seed=seed, device=CPU)
+    return Batches(
+        pixels, np.arange(2 * count), rows, batch_size=size, seed=seed, device=CPU, epoch_images=epoch_images
+    )
 
 
 @settings(deadline=None, max_examples=50)
@@ -79,3 +83,35 @@ def test_images_mapped_on_disk_give_the_same_batches(count: int, tmp_path: Path)
             assert torch.equal(images, images_mapped)
             assert torch.equal(labels, labels_mapped)
             assert np.array_equal(images.numpy(), pixels[labels.numpy()])
+
+
+def labels_of(one: Batches, epoch: int, start: int = 0) -> list[int]:
+    return [int(label) for _, labels in one.of_epoch(epoch, start) for label in labels]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    count=st.integers(1, 40),
+    epoch_images=st.integers(2, 100).filter(lambda images: images % 6 != 1),  # no last batch of one image
+    seed=st.integers(0, 5),
+    start=st.data(),
+)
+def test_epochs_of_some_images_are_one_endless_stream_of_passes(
+    count: int, epoch_images: int, seed: int, start: st.DataObject
+) -> None:
+    one = batches(count, 6, seed, epoch_images=epoch_images)
+    epochs = 3
+    stream = [label for epoch in range(epochs) for label in labels_of(one, epoch)]
+    assert len(stream) == epochs * epoch_images
+    whole = batches(count, count, seed)
+    passes = [labels_of(whole, number) for number in range(-(-len(stream) // count))]
+    assert stream == [label for labels in passes for label in labels][: len(stream)]
+    epoch, begin = start.draw(st.integers(0, epochs - 1)), start.draw(st.integers(0, len(one)))
+    again = batches(count, 6, seed, epoch_images=epoch_images)
+    assert labels_of(again, epoch, begin) == labels_of(one, epoch)[begin * 6 :]
+
+
+def test_epochs_of_all_images_are_passes() -> None:
+    one = batches(40, 8)
+    for epoch in range(3):
+        assert torch.equal(one.stream(epoch * 40), one.order(epoch))

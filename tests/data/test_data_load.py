@@ -63,11 +63,20 @@ def gzip_idx_files(root: Path) -> Dataset:
     return idx_files(root, gzip.compress, ".gz")
 
 
+def npz_file(root: Path) -> Dataset:
+    root.mkdir(exist_ok=True)
+    named = {}
+    for part, split in (("train", "train"), ("val", "validation"), ("test", "test")):
+        named |= {f"x_{part}": PIXELS[split == SPLIT], f"y_{part}": NUMBERS[split == SPLIT]}
+    np.savez_compressed(root / "data.npz", **named)
+    return load(root / "data.npz")
+
+
 def arrays(_: Path) -> Dataset:
     return load(PIXELS[..., None], NUMBERS, splits=SPLIT)
 
 
-SOURCES = [flat_folders, split_folders, csv_manifest, idx_files, gzip_idx_files, arrays]
+SOURCES = [flat_folders, split_folders, csv_manifest, idx_files, gzip_idx_files, npz_file, arrays]
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -127,7 +136,9 @@ def test_the_content_hash_sees_each_column() -> None:
 
 
 def test_formats_of_the_same_pixels_have_the_same_hash(tmp_path: Path) -> None:
-    hashes = {source(tmp_path / source.__name__).content_hash for source in (idx_files, gzip_idx_files, arrays)}
+    hashes = {
+        source(tmp_path / source.__name__).content_hash for source in (idx_files, gzip_idx_files, npz_file, arrays)
+    }
     assert len(hashes) == 1
 
 
@@ -186,7 +197,7 @@ def test_classes_can_be_ordered_and_more_than_there_are() -> None:
     ("source", "options", "error", "words"),
     [
         ("", {}, UsageError, "The source is empty"),
-        ("digit", {}, DataError, 'no data set of that name (digits). Did you mean "digits"?'),
+        ("digit", {}, DataError, 'fashion_mnist, cifar10, cifar100, cifar100_coarse). Did you mean "digits"?'),
         ("no/such/folder", {}, DataError, "There is no folder or file no/such/folder"),
         ("x" * 5000, {}, DataError, "cannot be read: File name too long"),
         ("caf\udce9", {}, DataError, r"'caf\udce9' is not UTF-8; rename it."),
@@ -203,9 +214,9 @@ def test_what_load_refuses(source: object, options: dict[str, object], error: ty
 
 
 def test_a_file_of_another_kind_is_no_source(tmp_path: Path) -> None:
-    (tmp_path / "images.zip").write_bytes(b"PK")
-    with pytest.raises(DataError, match="is no source: give a folder, a CSV manifest, or one of digits"):
-        load(tmp_path / "images.zip")
+    (tmp_path / "images.7z").write_bytes(b"7z")
+    with pytest.raises(DataError, match=r"is no source: give a folder, an archive, .* Unpack it and give the folder"):
+        load(tmp_path / "images.7z")
 
 
 def test_labels_of_every_kind() -> None:

@@ -116,8 +116,8 @@ def test_columns_by_name(folder: Path) -> None:
     )
     twice = manifest(folder, "path,label,label\na.png,cat,dog\n")
     assert f'{twice} has more than one column "label"' in refusal(twice)
-    with pytest.raises(UsageError, match="Columns go with a CSV manifest"):
-        load(folder, columns=Columns(label="truth"))
+    with pytest.raises(UsageError, match="Columns go with a manifest; digits has none"):
+        load("digits", columns=Columns(label="truth"))
 
 
 def test_all_faults_stand_in_one_report(folder: Path) -> None:

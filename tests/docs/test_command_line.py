@@ -60,10 +60,20 @@ def section(verb: str, command: Any, hints: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def verbs(group: Any, before: str = "") -> dict[str, Any]:
+    """Return verb → command, those of a group as ``data show``."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        inner = verbs(command, f"{before}{name} ") if hasattr(command, "commands") else {f"{before}{name}": command}
+        found.update(inner)
+    return found
+
+
 def page() -> str:
-    group = typer.main.get_command(app)
-    hints = {one.name: typing.get_type_hints(one.callback) for one in app.registered_commands}
-    sections = [section(verb, command, hints[verb]) for verb, command in group.commands.items()]
+    sections = [
+        section(verb, command, typing.get_type_hints(command.callback.__wrapped__))
+        for verb, command in verbs(typer.main.get_command(app)).items()
+    ]
     codes = [
         "## Exit codes",
         "",

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from test_command_line import verbs
 
 from foveal.audit.cheap import NAMES
 from foveal.cli.app import app
+from foveal.data import catalog as data_catalog
 from foveal.data.sources.folders import IMAGE_SUFFIXES, SPLIT_NAMES
 from foveal.data.sources.manifest import USUAL_NAMES
 from foveal.errors import FovealError, exit_codes
@@ -116,15 +118,15 @@ def test_every_option_named_exists():
     group = typer.main.get_command(app)
     of_verb = {
         verb: {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
-        for verb, command in group.commands.items()
+        for verb, command in verbs(group).items()
     }
-    every = set().union(*of_verb.values(), {"--help", "-h", "--version"})
+    every = set().union(*of_verb.values(), {name for one in group.params for name in one.opts}, {"--help", "-h"})
     for page in WORDS:
         text = read(page)
         if page.name != "CONTRIBUTING.md":
             named = set(re.findall(r"`(--[a-z][a-z-]+)", text))
             assert named <= every, f"{page.name} names {sorted(named - every)}"
-        for verb, rest in re.findall(r"foveal (train|predict|evaluate|models)\b([^`\n]*)", text):
+        for verb, rest in re.findall(rf"foveal ({'|'.join(of_verb)})\b([^`\n]*)", text):
             words = {word.split("=")[0] for word in rest.split() if re.match(r"--?[a-z]", word)}
             assert words <= of_verb[verb] | {"--help"}, f"{page.name}: foveal {verb} has no {words - of_verb[verb]}"
 
@@ -132,7 +134,7 @@ def test_every_option_named_exists():
 def test_every_verb_named_exists():
     verbs = set(typer.main.get_command(app).commands)
     for page in WORDS:
-        named = set(re.findall(r"(?:^\$ |`)foveal ([a-z]+)", read(page), re.MULTILINE))
+        named = set(re.findall(r"(?:^\$ |`)foveal ([a-z]+(?:-[a-z]+)*)", read(page), re.MULTILINE))
         assert named <= verbs, f"{page.name} names foveal {named - verbs}"
 
 
@@ -177,6 +179,15 @@ def test_the_sources_page_knows_every_name():
         assert ", ".join(f"`{name}`" for name in usual) in text
     for word in (*SPLIT_NAMES, *IMAGE_SUFFIXES):
         assert f"`{word}`" in text, word
+
+
+def test_the_sources_page_knows_every_data_set():
+    text = read("docs/guide/sources.md")
+    for entry in data_catalog.CATALOG.values():
+        assert f"`{entry.name}`" in text
+        if entry.files:
+            size = f"| {sum(file.size for file in entry.files) / 1e6:.0f} MB |"
+            assert any(line.endswith(size) and f"`{entry.name}`" in line for line in text.splitlines()), entry.name
 
 
 def test_the_sources_page_has_the_table_of_the_code():

@@ -16,13 +16,13 @@ PACKAGE = "foveal"
 SOURCE = Path(__file__).resolve().parents[2] / "src" / PACKAGE
 
 FLOORS = (
-    ("errors.py", "files.py", "progress.py", "preprocess.py", "dicom"),
-    ("data", "models", "engines", "ops", "storage", "web"),
-    ("classifier", "features.py", "run.py"),
+    ("errors.py", "files.py", "progress.py", "preprocess.py", "dicom", "web"),
+    ("data", "models", "engines", "ops", "storage"),
+    ("classifier", "features.py", "run.py", "run_card.py"),
     ("audit", "training", "evaluation", "explanation"),
     ("report",),
     ("workflows", "serving", "lab", "monitoring"),
-    ("cli",),
+    ("cli", "sklearn"),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -15,8 +15,10 @@ from foveal.models.catalog import CATALOG, create_model, find
 from foveal.models.network import parameter_count
 
 EVERY = sorted(CATALOG)
+OF_ONE_INPUT = {"lenet5_1998"}  # one size, grey, and classes as many as it has codes: see its own tests
 PARAMETERS = {
     "lenet5": 61_706,
+    "lenet5_1998": 60_000,
     "simple_cnn_p4": 40_630,
     "simple_cnn_p5": 15_770,
     "simple_cnn_p6": 43_706,
@@ -44,7 +46,7 @@ def test_parameters_at_the_native_input_are_those_of_the_catalog(name):
     assert parameter_count(network) == entry.parameters == PARAMETERS.get(name, entry.parameters)
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", sorted(set(EVERY) - OF_ONE_INPUT))
 @pytest.mark.parametrize(("classes", "channels"), [(2, 3), (7, 1)])
 def test_any_class_count_channels_and_size(name, classes, channels):
     for size in sizes_of(name):
@@ -65,7 +67,7 @@ def test_every_parameter_gets_a_gradient_and_one_image_alone_equals_itself_in_a_
     with torch.no_grad():
         together = network(x)
         alone = torch.cat([network(one[None]) for one in x])
-    assert (together - alone).abs().max() < 1e-5
+    assert (together - alone).abs().max() < 1e-5 * max(1, float(alone.abs().max()))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -125,6 +127,7 @@ def test_unknown_names_and_options_name_the_nearest():
 @pytest.mark.parametrize(
     ("name", "options"),
     [
+        ("lenet5_1998", {"codes": 3}),
         ("mlp", {"dropout": "much"}),
         ("mlp", {"dropout": 1.0}),
         ("mlp", {"dropout": -0.1}),

@@ -65,6 +65,8 @@ def test_the_table_of_the_paper():
         "fc3": 850,
     }
     assert sum(row.macs for row in rows.values()) == 416_520
+    links = [122_304, 0, 4_704, 241_600, 0, 1_600, 0, 48_120, 0, 10_164, 0, 850]  # an average sees four pixels
+    assert [row.connections for row in rows.values()] == links
     assert parameter_count(create_model("lenet5", channels=3)) == 62_006
 
 

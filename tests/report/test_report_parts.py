@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.report import confusion, curves, svg, wording
+from foveal.report import confusion, curves, wording
 from foveal.report.results import Answer, Scores
-from foveal.report.thumbnails import MOST_CHARACTERS, make_thumbnails, thumbnail
+from foveal.report.thumbnails import MOST_CHARACTERS, make_thumbnails
 from foveal.training.history import EpochRow
+from foveal.web import curves as drawing
+from foveal.web import svg
+from foveal.web.thumbnails import thumbnail
 
 
 @pytest.mark.parametrize(
@@ -78,8 +81,8 @@ def test_curves_stay_inside_their_frame(last) -> None:
     history = [EpochRow(n, 1 / n, 1 - 0.5 / n, 1.1 / n, 1 - 0.6 / n, 0.01, 1.0, 100.0, 0) for n in range(1, last + 1)]
     for panel in curves.panels(history, last):
         for values in (panel.train, panel.validation):
-            assert all(curves.TOP - 1 <= panel.y(value) <= curves.HEIGHT - curves.BOTTOM + 1 for value in values)
-        assert all(curves.LEFT <= panel.x(n) <= curves.WIDTH - curves.RIGHT for n in panel.epochs)
+            assert all(drawing.TOP - 1 <= panel.y(value) <= drawing.HEIGHT - drawing.BOTTOM + 1 for value in values)
+        assert all(drawing.LEFT <= panel.x(n) <= drawing.WIDTH - drawing.RIGHT for n in panel.epochs)
     assert len(curves.readings(history)) == last
 
 

@@ -39,8 +39,11 @@ WAYS = {
         "clip_norm": 1.0,
         "class_weights": "balanced",
         "label_smoothing": 0.1,
+        "epoch_images": BATCHES * 32,  # of an endless stream of passes over 210
         "size": (12, 12),
     },
+    "codes-rbf-weights": {"model": "lenet5_1998", "model_options": {"codes": "random"}, "class_weights": "balanced"},
+    "focal-adam": {"model": "mlp", "optimizer": "adam", "loss": "focal", "focal_gamma": 1.5},
     "early-stopping-adam": {
         "model": "mlp",
         "model_options": {"dropout": 0.3},

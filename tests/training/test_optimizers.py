@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from foveal.training.loss_scale import LARGEST, LossScale
-from foveal.training.optimizer import make_optimizer
+from foveal.training.optimizer import make_optimizer, orthogonal
 
 RATES = [0.01, 0.02, 0.005]
 
@@ -64,7 +65,7 @@ def test_it_moves_as_torchs_does(name, momentum, nesterov, decay):
     assert not torch.equal(ours[2], parameters()[2])
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "muon"])
 def test_stored_and_restored_it_goes_on_to_the_bit(name):
     def run(stop: int | None) -> list[nn.Parameter]:
         made = parameters()
@@ -140,3 +141,38 @@ def test_full_precision_needs_no_scale():
     scale, made = LossScale.for_type(None), parameters()
     made[0].grad = torch.full_like(made[0], float("inf"))
     assert scale.factor == 1 and scale.unscale(made) and made[0].grad is not None
+
+
+def test_muon_makes_the_momentum_orthogonal_and_leaves_the_last_matrix_to_adam():
+    """Against the definition: each singular value goes through the polynomial three times, by NumPy's SVD."""
+    rate, momentum, decay = 0.02, 0.9, 0.1
+    made = parameters()[:4]
+    optimizer = make_optimizer("muon", made, weight_decay=decay, momentum=momentum, nesterov=False)
+    rest = [one.detach().clone().requires_grad_() for one in made[1:]]  # the last matrix, and what has one dimension
+    groups = [{"params": rest[1:2], "weight_decay": decay}, {"params": rest[::2], "weight_decay": 0.0}]
+    adam = torch.optim.AdamW(groups, lr=rate / 4, betas=(0.9, 0.99))
+    kernel, buffer = made[0].detach().double().numpy().reshape(4, 27).copy(), np.zeros((4, 27))
+    for step in range(5):
+        give_gradients(made, step)
+        gradient = made[0].grad.double().numpy().reshape(4, 27)
+        buffer = momentum * buffer + gradient
+        u, values, vt = np.linalg.svd(gradient + momentum * buffer, full_matrices=False)
+        values = values / np.sqrt((values**2).sum())
+        for _ in range(3):
+            values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+        kernel = kernel * (1 - rate * decay) - rate * (u * values) @ vt
+        for one, other in zip(made[1:], rest, strict=True):
+            other.grad = one.grad
+        optimizer.step(rate)
+        adam.step()
+    assert np.abs(made[0].detach().numpy().reshape(4, 27) - kernel).max() < 1e-5
+    for one, other in zip(made[1:], rest, strict=True):
+        torch.testing.assert_close(one, other)
+    assert optimizer.tensors()["square.0"].numel() == 0  # only Adam keeps squares
+    assert optimizer.tensors()["square.2"].numel() == 20
+
+
+def test_a_tall_matrix_turns_as_its_transpose_does():
+    tall = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(orthogonal(tall), orthogonal(tall.T).T)
+    assert orthogonal(torch.zeros(3, 2)).abs().max() == 0

@@ -53,7 +53,10 @@ def test_toml_and_back(recipe, tmp_path_factory):
         ({"epochs": 0}, "epochs = 0 is wrong"),
         ({"epochs": 2.5}, "epochs = 2.5 is wrong"),
         ({"batch_size": "many"}, "batch_size = 'many' is wrong"),
-        ({"optimizer": "sdg"}, "optimizer = 'sdg' is wrong: input should be 'sgd', 'adam', 'adamw' or 'rmsprop'"),
+        (
+            {"optimizer": "sdg"},
+            "optimizer = 'sdg' is wrong: input should be 'sgd', 'adam', 'adamw', 'rmsprop' or 'muon'",
+        ),
         ({"learning_rate": float("nan")}, "learning_rate = nan is wrong"),
         ({"learning_rate": float("inf")}, "learning_rate = inf is wrong"),
         ({"learning_rate": 0}, "learning_rate = 0 is wrong"),
@@ -66,6 +69,18 @@ def test_toml_and_back(recipe, tmp_path_factory):
         ({"seed": 2**63}, "seed = "),
         ({"patience": -1}, "patience = -1 is wrong"),
         ({"nesterov": True}, "nesterov goes with the optimizer sgd, not adamw"),
+        (
+            {"loss": "fokal"},
+            "loss = 'fokal' is wrong: input should be 'cross_entropy', 'focal', 'mse', 'rbf' or 'rbf_mse'",
+        ),
+        ({"loss": "focal", "focal_gamma": -1}, "focal_gamma = -1 is wrong"),
+        ({"loss": "rbf"}, "the loss rbf is for networks with penalties (lenet5_1998), not lenet5"),
+        ({"loss": "rbf_mse", "model": "mlp"}, "the loss rbf_mse is for networks with penalties (lenet5_1998), not mlp"),
+        ({"loss": "rbf", "model": "lenet-6"}, 'There is no model "lenet-6". Did you mean "lenet5"?'),
+        ({"loss": "focal", "label_smoothing": 0.1}, "label_smoothing goes with the loss cross_entropy, not focal"),
+        ({"loss": "mse", "focal_gamma": 1}, "focal_gamma goes with the loss focal, not mse"),
+        ({"loss": "cross_entropy", "rubbish_penalty": 1}, "rubbish_penalty goes with the loss rbf, not cross_entropy"),
+        ({"rubbish_penalty": 0}, "rubbish_penalty = 0 is wrong"),
         ({"model_options": {"hidden": [64]}}, "model_options.hidden = [64] is wrong"),
     ],
 )
@@ -104,6 +119,15 @@ def test_resolving_keeps_what_was_said_and_chooses_the_rest():
     assert None not in {getattr(kept, name) for name in ("epochs", "learning_rate", "threads", "size", "channels")}
 
 
+def test_the_loss_is_the_architectures_own_unless_one_is_said():
+    facts = {"train_images": 100, "size": (32, 32), "channels": 1, "device": "cpu", "threads": 1}
+    assert Recipe().resolved(**facts).loss == "cross_entropy"
+    assert Recipe(model="LeNet5-1998").resolved(**facts).loss == "rbf"
+    assert Recipe(model="lenet5_1998", loss="cross_entropy").resolved(**facts).loss == "cross_entropy"
+    with pytest.raises(UsageError, match="label_smoothing goes with the loss cross_entropy, not rbf"):
+        Recipe(model="lenet5_1998", label_smoothing=0.1).resolved(**facts)
+
+
 def test_a_recipe_cannot_be_changed_in_place():
     with pytest.raises(ValueError, match="frozen"):
         Recipe().epochs = 3  # type: ignore[misc]
@@ -119,15 +143,40 @@ def test_python_takes_every_field_by_its_name():
 
 def test_the_command_line_takes_every_field_by_its_name():
     command = typer.main.get_command(app)
-    train = command.commands["train"]
-    options = {one.name: one.opts for one in train.params}
-    renamed = {"model_options": "model_option"}  # NAME=VALUE, one at a time
-    for field in FIELDS:
-        option = renamed.get(field, field)
-        assert f"--{option.replace('_', '-')}" in options[option]
-    assert set(options) - {renamed.get(field, field) for field in FIELDS} - {"help"} == {
-        "source",
-        "out",
-        "resume",
-        "recipe",
+    own = {
+        "train": {"source", "out", "resume", "recipe", "repeats", "new_split"},
+        "find-lr": {"source", "out", "recipe"},
     }
+    renamed = {"model_options": "model_option", "time_limit_s": "time_limit"}  # NAME=VALUE; a time with its unit
+    for verb, others in own.items():
+        options = {one.name: one.opts for one in command.commands[verb].params}
+        for field in FIELDS:
+            option = renamed.get(field, field)
+            assert f"--{option.replace('_', '-')}" in options[option]
+        assert set(options) - {renamed.get(field, field) for field in FIELDS} - {"help"} == others
+
+
+def test_what_is_said_on_the_command_line_is_said_in_the_recipe():
+    import typing
+
+    from foveal.cli.recipe_options import recipe_options
+
+    hints = typing.get_type_hints(recipe_options)
+    given = {name: _example(name, hint) for name, hint in hints.items() if name != "return"}
+    fields = recipe_options(**given)
+    assert set(fields) == FIELDS
+    assert recipe_options(**dict.fromkeys(given)) == {}
+
+
+def _example(name: str, hint: object) -> object:
+    """A word of the command line as typer would hand it over."""
+    import enum
+    import typing
+
+    kind = next(one for one in typing.get_args(hint) if one is not type(None))
+    if typing.get_args(kind):  # list[…]
+        one = typing.get_args(kind)[0]
+        return [next(iter(one))] if isinstance(one, enum.EnumType) else ["a=b"]
+    if isinstance(kind, enum.EnumType):
+        return next(iter(kind))
+    return {"size": "32", "classes": "a,b"}.get(name, kind("1"))

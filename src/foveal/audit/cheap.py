@@ -134,8 +134,11 @@ def _finding(name: str, severity: str, sentence: str, records: list[str], count:
 
 def _same(values: np.ndarray) -> dict[str, list[int]]:
     """Return value → rows, for the values that stand in more than one row (empty ones are unknown)."""
+    texts = values.tolist()
+    if len(set(texts)) == len(texts):
+        return {}
     rows: dict[str, list[int]] = defaultdict(list)
-    for row, value in enumerate(values.tolist()):
+    for row, value in enumerate(texts):
         if value:
             rows[value].append(row)
     return {value: found for value, found in rows.items() if len(found) > 1}

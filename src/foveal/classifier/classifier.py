@@ -17,7 +17,7 @@ from foveal.classifier import artefact
 from foveal.classifier.artefact import Card
 from foveal.classifier.device import choose_device, move_network, saying_out_of_memory
 from foveal.classifier.inference import BATCH, logits, probabilities
-from foveal.classifier.prediction import Prediction
+from foveal.classifier.prediction import Prediction, Predictions
 from foveal.data.images import in_threads, read_file
 from foveal.data.sources.folders import image_files
 from foveal.errors import ClassifierError, DataError, UsageError, listed
@@ -49,6 +49,11 @@ class Classifier:
 
     def __repr__(self) -> str:
         return f"Classifier({self.architecture}: {', '.join(self.classes)})"
+
+    def _repr_html_(self) -> str:
+        from foveal.classifier.cards import classifier_card
+
+        return classifier_card(self)
 
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto") -> Classifier:
@@ -103,8 +108,8 @@ class Classifier:
         )
         return artefact.write(Path(folder), card, self.network.state_dict())
 
-    def predict(self, images: Input | Iterable[Input]) -> list[Prediction]:
-        """Return one prediction an image, in order.
+    def predict(self, images: Input | Iterable[Input]) -> Predictions:
+        """Return one prediction an image, in order: a list, which a notebook shows with the images.
 
         Args:
             images: a path (of a folder: all images below it), a picture, a uint8 array (H, W) or
@@ -118,7 +123,7 @@ class Classifier:
         failures = [str(one) for one in results if isinstance(one, FailedInput)]
         if failures:
             raise DataError(f"{len(failures)} of {len(inputs)} images cannot be used:\n{listed(failures)}")
-        return [one for one in results if isinstance(one, Prediction)]
+        return Predictions((one for one in results if isinstance(one, Prediction)), inputs)
 
     def stream(self, images: Sequence[Input], batch_size: int = BATCH) -> Iterator[Prediction | FailedInput]:
         """Yield a prediction or a failure for each image, in order, holding one batch in memory."""
@@ -162,11 +167,7 @@ class Classifier:
         """Return (name, hash, pixels (H, W, C)) of one input."""
         name = str(image) if isinstance(image, str | Path) else f"#{position}"
         try:
-            if isinstance(image, str | Path):
-                content = read_file(Path(image))
-                return name, hashlib.sha256(content).hexdigest(), self.preprocess.geometry(decode(content))
-            picture = _array(image) if isinstance(image, np.ndarray) else _picture(image)
-            digest = hashlib.sha256(picture.tobytes()).hexdigest()
+            picture, digest = opened(image)
             return name, digest, self.preprocess.geometry(picture)
         except UnreadableImageError as error:
             return FailedInput(name, str(error))
@@ -195,10 +196,24 @@ def find_folder(path: Path) -> Path:
             return folder
     if not path.exists():
         raise ClassifierError(f"There is no run or classifier at {path}.")
+    if (path / "repeats.json").is_file():
+        raise ClassifierError(f"{path} holds several runs; name one of them, as in {path / 'repeats' / '1'}.")
     if (path / "recipe.toml").is_file():
         resume = f"foveal train --resume {shlex.quote(str(path))}"
         raise ClassifierError(f"The run {path} has no classifier yet, since it has not finished; go on with: {resume}")
     raise ClassifierError(f"{path} is neither a run nor a classifier: {artefact.CARD} is missing.")
+
+
+def opened(image: Input) -> tuple[Image.Image, str]:
+    """Return the picture of mode L or RGB and the SHA-256 of its file's bytes, or of its pixels in memory.
+
+    Raises UnreadableImageError with the reason.
+    """
+    if isinstance(image, str | Path):
+        content = read_file(Path(image))
+        return decode(content), hashlib.sha256(content).hexdigest()
+    picture = _array(image) if isinstance(image, np.ndarray) else _picture(image)
+    return picture, hashlib.sha256(picture.tobytes()).hexdigest()
 
 
 def _sequence(images: Input | Iterable[Input]) -> Sequence[Input]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, SupportsIndex, overload
 
 
 @dataclass(frozen=True)
@@ -20,3 +21,37 @@ class Prediction:
     def top(self, count: int) -> list[tuple[str, float]]:
         """Return the `count` most probable classes with their probabilities, highest first."""
         return sorted(self.probabilities.items(), key=lambda pair: -pair[1])[:count]
+
+    def _repr_html_(self) -> str:
+        from foveal.classifier.cards import predictions_card
+
+        return predictions_card([self])
+
+
+class Predictions(list[Prediction]):
+    """A list of predictions that remembers the images predicted, so that a notebook can show both.
+
+    Slices remember theirs; copies, sums and pickles are without.
+    """
+
+    def __init__(self, predictions: Iterable[Prediction] = (), images: Sequence[Any] = ()) -> None:
+        super().__init__(predictions)
+        self._images = images
+
+    @overload
+    def __getitem__(self, at: SupportsIndex) -> Prediction: ...
+    @overload
+    def __getitem__(self, at: slice) -> Predictions: ...
+    def __getitem__(self, at: SupportsIndex | slice) -> Prediction | Predictions:
+        """Return one prediction, or those of a slice with their images."""
+        if isinstance(at, slice):
+            return Predictions(super().__getitem__(at), self._images[at])
+        return super().__getitem__(at)
+
+    def __reduce__(self) -> tuple[type[Predictions], tuple[list[Prediction]]]:
+        return Predictions, (list(self),)
+
+    def _repr_html_(self) -> str:
+        from foveal.classifier.cards import predictions_card
+
+        return predictions_card(self, self._images if len(self._images) == len(self) else ())

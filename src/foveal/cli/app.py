@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import foveal
-from foveal.cli import evaluate, models, predict, train
+from foveal.cli import compare, data, doctor, evaluate, find_lr, models, predict, presets, train
 from foveal.errors import exit_codes
 
 EPILOG = "\n".join(["Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in exit_codes())])
@@ -18,13 +18,17 @@ app = typer.Typer(
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("models")(models.models)
+app.add_typer(data.app, name="data")
+app.command("find-lr")(find_lr.find_lr)
+app.command("presets")(presets.presets)
+app.command("compare")(compare.compare)
+app.command("doctor")(doctor.doctor)
 
 
 def _version(wanted: bool) -> None:

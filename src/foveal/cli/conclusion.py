@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from foveal.progress import duration
 from foveal.run import Run
+
+if TYPE_CHECKING:
+    from foveal.workflows.repeat import Repeats
 
 
 def print_conclusion(run: Run) -> None:
@@ -20,8 +25,22 @@ def print_conclusion(run: Run) -> None:
     )
     epochs = "1 epoch" if training["epochs"] == 1 else f"{training['epochs']} epochs"
     early = ", stopped early" if training["stopped_early"] else ""
+    early = ", ended by the time limit" if training.get("out_of_time") else early
     typer.echo(
         f"training       {epochs} in {duration(training['seconds'])}, best epoch {training['best_epoch']}{early}"
     )
     typer.echo(f"report         {run.report_file}")
     typer.echo(f"classifier     {run.classifier_dir}")
+
+
+def print_spread(repeats: Repeats) -> None:
+    """Print the test accuracy of every run, then mean, deviation and interval, and the path of the page."""
+    for run, seed, value in zip(repeats.runs, repeats.seeds, repeats.test_accuracy.values, strict=True):
+        typer.echo(f"seed {seed:<8}  {value:.2%}  {run.path}")
+    mean, runs = repeats.test_accuracy.mean, len(repeats.runs)
+    images = "the same test images" if repeats.same_test_images else "a new split each"
+    typer.echo(f"test accuracy  {mean.value:.2%}  mean of {runs} runs, {images}")
+    typer.echo(f"               {100 * repeats.test_accuracy.deviation:.2f} points standard deviation between runs")
+    interval = f"{mean.level:.0%} interval of the mean, {mean.method}"
+    typer.echo(f"               {mean.low:.2%} to {mean.high:.2%}  {interval}")
+    typer.echo(f"report         {repeats.page_file}")

@@ -7,11 +7,18 @@ from typing import Annotated
 
 import typer
 
+from foveal.cli.completion import complete_run, complete_source
+
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
-    source: Annotated[str, typer.Argument(help="Labelled images: as for `foveal train`.")],
+    run: Annotated[Path, typer.Argument(help="A run directory.", autocompletion=complete_run)],
+    source: Annotated[
+        str, typer.Argument(help="Labelled images: as for `foveal train`.", autocompletion=complete_source)
+    ],
     name: Annotated[str | None, typer.Option(help="What to call the evaluation (default: the source's name).")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
+    ] = None,
     path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
     group_column: Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")] = None,
@@ -32,6 +39,7 @@ def evaluate(
         source,
         name=name,
         columns=columns,
+        data_dir=data_dir,
         skip_unreadable=skip_unreadable,
         accept=tuple(accept or ()),
         device=device,

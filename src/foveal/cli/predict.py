@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from foveal.cli.completion import complete_run
 from foveal.errors import DataError, OutputError, listed
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ class Format(StrEnum):
 
 
 def predict(
-    classifier: Annotated[Path, typer.Argument(help="A run directory, or its classifier folder.")],
+    classifier: Annotated[
+        Path, typer.Argument(help="A run directory, or its classifier folder.", autocompletion=complete_run)
+    ],
     images: Annotated[list[str], typer.Argument(help="Image files and folders.")],
     format: Annotated[Format, typer.Option(help="table, csv or jsonl.")] = Format.table,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,

@@ -2,191 +2,49 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from foveal.cli.parsing import parse_pairs, parse_size
-
-DATA, SIGHT, NETWORK, TRAINING, MACHINE = "Data", "What the network sees", "Network", "Training", "Machine"
-
-
-class Fit(StrEnum):
-    letterbox = "letterbox"
-    crop = "crop"
-    stretch = "stretch"
+from foveal.cli.completion import complete_run, complete_source
+from foveal.cli.recipe_options import option, recipe_options, with_recipe_options
 
 
-class SplitBy(StrEnum):
-    group = "group"
-    image = "image"
-
-
-class Optimizer(StrEnum):
-    sgd = "sgd"
-    adam = "adam"
-    adamw = "adamw"
-    rmsprop = "rmsprop"
-
-
-class Schedule(StrEnum):
-    one_cycle = "one_cycle"
-    cosine = "cosine"
-    step = "step"
-    plateau = "plateau"
-    constant = "constant"
-
-
-class ClassWeights(StrEnum):
-    none = "none"
-    balanced = "balanced"
-
-
-def option(*names: str, panel: str | None = None, help: str, **more: Any) -> Any:
-    """Return a typer option of one panel of the help."""
-    return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **more)
-
-
+@with_recipe_options
 def train(
     source: Annotated[
         str | None,
-        typer.Argument(help="A folder of class folders or IDX files, a CSV manifest, or digits.", show_default=False),
-    ] = None,
-    out: Annotated[Path | None, option(help="The run directory to make (default: runs/SOURCE-MODEL).")] = None,
-    resume: Annotated[Path | None, option(help="Go on with an interrupted run, exactly.")] = None,
-    recipe: Annotated[Path | None, option(help="A recipe.toml to start from; options change it.")] = None,
-    model: Annotated[
-        str | None, option("--model", "-m", panel=NETWORK, help="A name of `foveal models` (default: lenet5).")
-    ] = None,
-    model_option: Annotated[
-        list[str] | None,
-        option("--model-option", "-o", panel=NETWORK, help="NAME=VALUE, e.g. activation=relu; may be repeated."),
-    ] = None,
-    path_column: Annotated[str | None, option(panel=DATA, help="Manifest: the column of the image's path.")] = None,
-    label_column: Annotated[str | None, option(panel=DATA, help="Manifest: the column of the label.")] = None,
-    group_column: Annotated[str | None, option(panel=DATA, help="Manifest: the patient, never torn apart.")] = None,
-    source_column: Annotated[str | None, option(panel=DATA, help="Manifest: where the image comes from.")] = None,
-    split_column: Annotated[str | None, option(panel=DATA, help="Manifest: train, validation or test.")] = None,
-    classes: Annotated[
-        str | None, option(panel=DATA, help="Allowed classes in order, with commas; others are refused.")
-    ] = None,
-    skip_unreadable: Annotated[
-        bool | None, option("--skip-unreadable", panel=DATA, help="Leave out images that cannot be read.")
-    ] = None,
-    accept: Annotated[list[str] | None, option(panel=DATA, help="Go on despite this finding; may be repeated.")] = None,
-    split_by: Annotated[
-        SplitBy | None, option(panel=DATA, help="Never tear a group, or split single images (default: group).")
-    ] = None,
-    validation: Annotated[
-        float | None, option(panel=DATA, help="Share of images for validation (default: 0.15, at most 5,000).")
-    ] = None,
-    test: Annotated[float | None, option(panel=DATA, help="Share of images for the test (default: 0.15).")] = None,
-    size: Annotated[
-        str | None, option(panel=SIGHT, help="Input side or HEIGHTxWIDTH (default: the network's own).")
-    ] = None,
-    channels: Annotated[
-        int | None, option(panel=SIGHT, help="1 grey or 3 colour (default: as the images are).")
-    ] = None,
-    fit: Annotated[
-        Fit | None, option(panel=SIGHT, help="How other shapes enter the frame (default: letterbox).")
-    ] = None,
-    epochs: Annotated[
-        int | None,
-        option("--epochs", "-e", panel=TRAINING, help="Passes over the images (default: 10 to 40, by their number)."),
-    ] = None,
-    batch_size: Annotated[
-        int | None, option("--batch-size", "-b", panel=TRAINING, help="Images a step (default: 64).")
-    ] = None,
-    optimizer: Annotated[
-        Optimizer | None, option(panel=TRAINING, help="How the weights move (default: adamw).")
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        option("--learning-rate", "--lr", panel=TRAINING, help="The highest rate (default: by optimiser)."),
-    ] = None,
-    weight_decay: Annotated[
-        float | None, option(panel=TRAINING, help="Never on norms and biases (default: 0.01).")
-    ] = None,
-    momentum: Annotated[float | None, option(panel=TRAINING, help="SGD only (default: 0.9).")] = None,
-    nesterov: Annotated[bool | None, option("--nesterov", panel=TRAINING, help="SGD only.")] = None,
-    schedule: Annotated[
-        Schedule | None, option(panel=TRAINING, help="How the learning rate moves (default: one_cycle).")
-    ] = None,
-    label_smoothing: Annotated[
-        float | None, option(panel=TRAINING, help="Share of the target spread over all classes (default: 0).")
-    ] = None,
-    class_weights: Annotated[
-        ClassWeights | None,
-        option(panel=TRAINING, help="balanced: rare classes weigh more in the loss (default: none)."),
-    ] = None,
-    clip_norm: Annotated[
-        float | None, option(panel=TRAINING, help="Clip the gradient to this norm (default: off).")
-    ] = None,
-    patience: Annotated[
-        int | None,
-        option(
-            panel=TRAINING, help="Stop after so many epochs without a better validation loss; 0: never (default: 10)."
+        typer.Argument(
+            help="A folder or archive of class folders, a manifest, IDX, CIFAR or NPZ files, or a name: digits, mnist.",
+            show_default=False,
+            autocompletion=complete_source,
         ),
     ] = None,
-    seed: Annotated[
-        int | None, option(panel=TRAINING, help="Of the split, the weights and the order (default: 0).")
+    out: Annotated[Path | None, option(help="The run directory to make (default: runs/SOURCE-MODEL).")] = None,
+    resume: Annotated[
+        Path | None, option(help="Go on with an interrupted run, exactly.", autocompletion=complete_run)
     ] = None,
-    device: Annotated[str | None, option(panel=MACHINE, help="auto, cpu, cuda, cuda:1, mps (default: auto).")] = None,
-    threads: Annotated[int | None, option(panel=MACHINE, help="CPU threads (default: torch's choice).")] = None,
-    mixed_precision: Annotated[
-        bool | None, option("--mixed-precision/--no-mixed-precision", panel=MACHINE, help="On CUDA (default: on).")
+    recipe: Annotated[Path | None, option(help="A recipe.toml to start from; options change it.")] = None,
+    repeats: Annotated[
+        int | None, option(help="Train so many runs, with the seeds seed, seed + 1, …, for mean and spread.")
     ] = None,
-    channels_last: Annotated[
-        bool | None, option("--channels-last/--no-channels-last", panel=MACHINE, help="Memory layout (default: on).")
-    ] = None,
-    memory_gib: Annotated[
-        float | None, option(panel=MACHINE, help="Keep decoded images on disk above this (default: 4).")
-    ] = None,
+    new_split: Annotated[bool, option("--new-split", help="Repeats: each draws a split of its own.")] = False,
+    **options: Any,
 ) -> None:
     """Train a classifier; test it once, report it, and keep everything in a run directory."""
-    from foveal.cli.conclusion import print_conclusion
-    from foveal.workflows.train import train as run_training
+    from foveal.cli.conclusion import print_conclusion, print_spread
 
-    run = run_training(
-        source,
-        out=out,
-        resume=resume,
-        recipe=recipe,
-        path_column=path_column,
-        label_column=label_column,
-        group_column=group_column,
-        source_column=source_column,
-        split_column=split_column,
-        classes=[name.strip() for name in classes.split(",")] if classes else None,
-        skip_unreadable=skip_unreadable,
-        accept=accept,
-        split_by=split_by.value if split_by else None,
-        validation=validation,
-        test=test,
-        size=parse_size(size),
-        channels=channels,
-        fit=fit.value if fit else None,
-        model=model,
-        model_options=parse_pairs(model_option, "--model-option") if model_option else None,
-        epochs=epochs,
-        batch_size=batch_size,
-        optimizer=optimizer.value if optimizer else None,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        momentum=momentum,
-        nesterov=nesterov,
-        schedule=schedule.value if schedule else None,
-        label_smoothing=label_smoothing,
-        class_weights=class_weights.value if class_weights else None,
-        clip_norm=clip_norm,
-        patience=patience,
-        seed=seed,
-        device=device,
-        threads=threads,
-        mixed_precision=mixed_precision,
-        channels_last=channels_last,
-        memory_gib=memory_gib,
-    )
-    print_conclusion(run)
+    changes = recipe_options(**options)
+    if repeats is not None or new_split or (resume is not None and (resume / "repeats.json").is_file()):
+        from foveal.workflows.repeat import repeat_or_resume
+
+        print_spread(
+            repeat_or_resume(
+                source, times=repeats, recipe=recipe, changes=changes, new_split=new_split, out=out, resume=resume
+            )
+        )
+    else:
+        from foveal.workflows.train import train as run_training
+
+        print_conclusion(run_training(source, out=out, resume=resume, recipe=recipe, **changes))

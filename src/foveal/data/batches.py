@@ -1,4 +1,4 @@
-"""Training's batches: gathered as whole arrays, in an order that depends on the seed and the epoch alone."""
+"""Training's batches: gathered as whole arrays, in an order that depends on the seed and the position alone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ class Batches:
 
     Images lie in the device's memory where they fit, else in the host's, else memory-mapped on disk.
     A last batch of a single image is left out of its epoch, since batch normalisation cannot learn from one.
+
+    The images come as an endless stream of passes, each a permutation of all of them. An epoch is one
+    pass, or the next `epoch_images` of the stream.
     """
 
     def __init__(
@@ -28,9 +31,11 @@ class Batches:
         batch_size: int,
         seed: int,
         device: torch.device,
+        epoch_images: int | None = None,
     ) -> None:
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.count = len(rows)
+        self.epoch_images = epoch_images or self.count
         self.labels = torch.as_tensor(labels, device=device)
         self.rows = torch.as_tensor(rows)
         self.mapped = pixels if isinstance(pixels, np.memmap) else None
@@ -42,12 +47,12 @@ class Batches:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        full, rest = divmod(self.count, self.batch_size)
+        full, rest = divmod(self.epoch_images, self.batch_size)
         return full + (rest > 1 or not full)
 
     def of_epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batches of `epoch` from number `start` on."""
-        order = self.rows[self.order(epoch).to(self.rows.device)]
+        order = self.rows[self.stream(epoch * self.epoch_images).to(self.rows.device)]
         for number in range(start, len(self)):
             rows = order[number * self.batch_size : (number + 1) * self.batch_size]
             if self.mapped is None:
@@ -56,8 +61,15 @@ class Batches:
                 images = torch.from_numpy(self.mapped[rows.numpy()]).to(self.device)
             yield images, self.labels[rows.to(self.device)]
 
-    def order(self, epoch: int) -> Tensor:
-        """Return a permutation of the rows, drawn for (seed, epoch)."""
-        digest = hashlib.sha256(f"order {self.seed} {epoch}".encode()).digest()
+    def stream(self, position: int) -> Tensor:
+        """Return which rows the epoch takes that begins at `position` of the endless stream of passes."""
+        passes, offset = divmod(position, self.count)
+        last = (position + self.epoch_images - 1) // self.count
+        whole = torch.cat([self.order(number) for number in range(passes, last + 1)])
+        return whole[offset : offset + self.epoch_images]
+
+    def order(self, number: int) -> Tensor:
+        """Return a permutation of the rows, drawn for (seed, number of the pass)."""
+        digest = hashlib.sha256(f"order {self.seed} {number}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         return torch.randperm(self.count, generator=generator)

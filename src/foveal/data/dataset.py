@@ -33,6 +33,7 @@ class Dataset:
     groups: np.ndarray  # (N,) str: patient or other unit that must not be torn apart
     sources: np.ndarray  # (N,) str: hospital, device, collection
     given_splits: np.ndarray  # (N,) str: train, validation, test, or empty
+    notes: tuple[str, ...] = ()  # what the source did to the values by a documented rule, in sentences
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -40,8 +41,8 @@ class Dataset:
         uneven = [name for name in columns if len(getattr(self, name)) != count]
         if uneven:
             raise DataError(f"{self.name}: {count} images, but {', '.join(uneven)} of another length.")
-        ids, counts = np.unique(self.record_ids, return_counts=True)
-        if len(ids) != count:
+        if len(set(self.record_ids.tolist())) != count:
+            ids, counts = np.unique(self.record_ids, return_counts=True)
             raise DataError(f"{self.name}: these records appear more than once:\n{listed(ids[counts > 1])}")
         if len(set(self.classes)) != len(self.classes):
             raise DataError(f"{self.name}: a class is named twice: {', '.join(self.classes)}.")
@@ -52,6 +53,11 @@ class Dataset:
     def __repr__(self) -> str:
         classes = ", ".join(self.classes[:6]) + (", …" if len(self.classes) > 6 else "")
         return f"Dataset({self.name!r}: {len(self):,} images, {len(self.classes)} classes: {classes})"
+
+    def _repr_html_(self) -> str:
+        from foveal.data.contact_sheet import notebook_card
+
+        return notebook_card(self)
 
     @cached_property
     def scan(self) -> Scan:
@@ -70,8 +76,11 @@ class Dataset:
         """SHA-256 over every image's content, label, group, source and given split, whatever their order."""
         names = np.array([*self.classes, ""])  # index -1 is the empty name
         columns = (self.scan.digests, names[self.labels], self.groups, self.sources, self.given_splits)
-        rows = sorted(zip(*(column.tolist() for column in columns), strict=True))
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        digests = self.scan.digests.astype("S")
+        order = np.argsort(digests, kind="stable")
+        if (digests[order[1:]] == digests[order[:-1]]).any():  # copies: the other columns decide
+            order = np.lexsort(columns[::-1])
+        return hashlib.sha256(json.dumps([column[order].tolist() for column in columns]).encode()).hexdigest()
 
     def take(self, indices: np.ndarray) -> Dataset:
         """Return the dataset of the records at `indices`, in that order, with the same classes."""
@@ -85,6 +94,7 @@ class Dataset:
             self.groups[indices],
             self.sources[indices],
             self.given_splits[indices],
+            self.notes,
         )
         if "scan" in self.__dict__:
             old = self.scan

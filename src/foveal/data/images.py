@@ -11,6 +11,7 @@ import os
 import stat
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -92,24 +93,36 @@ class Images(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class ImageFiles:
-    """Images as files; they are read anew each time, large ones by a few threads (decoders release Python's lock)."""
+class EncodedImages(ABC):
+    """Images as the bytes of files (JPEG, PNG, …), wherever these lie: a subclass says how one is read.
 
-    paths: Sequence[Path]
+    They are read anew each time, large ones by a few threads (decoders release Python's lock).
+    """
 
-    def __len__(self) -> int:
-        return len(self.paths)
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, index: int) -> bytes:
+        """Return the bytes of one image, from any thread; UnreadableImageError with the reason."""
+
+    @abstractmethod
+    def location(self, index: int) -> str:
+        """Return where the image lies, for people; empty when it lies only in memory."""
+
+    @abstractmethod
+    def take(self, indices: np.ndarray) -> EncodedImages:
+        """Return the images at `indices`, in that order."""
 
     def scan(self, progress: Progress) -> Scan:
-        """Hash every file and read its header."""
+        """Hash every image and read its header."""
         digests = np.zeros(len(self), dtype="<U64")
         sizes = np.zeros((len(self), 3), dtype=np.int32)
         unreadable: dict[int, str] = {}
 
         def look(index: int) -> None:
             try:
-                content = read_file(self.paths[index])
+                content = self.read(index)
                 digests[index] = hashlib.sha256(content).hexdigest()
                 header = read_header(content)
                 sizes[index] = (header.height, header.width, header.channels)
@@ -138,7 +151,21 @@ class ImageFiles:
 
     def picture(self, index: int) -> Image.Image:
         """Return one image at its own size; UnreadableImageError with the reason."""
-        return decode(read_file(self.paths[index]))
+        return decode(self.read(index))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFiles(EncodedImages):
+    """Images as files."""
+
+    paths: Sequence[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of one file; UnreadableImageError with the reason."""
+        return read_file(self.paths[index])
 
     def location(self, index: int) -> str:
         """Return the path of one file."""
@@ -201,8 +228,7 @@ def read_file(path: Path) -> bytes:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for ever
             raise UnreadableImageError("it is not a plain file")
-        if about.st_size > MAX_FILE_GIB << 30:
-            raise UnreadableImageError(f"the file has {about.st_size / (1 << 30):.1f} GiB; the limit is {MAX_FILE_GIB}")
+        refuse_huge(about.st_size)
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UnreadableImageError("it is not there") from error
@@ -210,6 +236,12 @@ def read_file(path: Path) -> bytes:
         raise UnreadableImageError(f"it cannot be read: {error.strerror or error}") from error
     except ValueError as error:  # a path with a NUL character
         raise UnreadableImageError(f"it cannot be read: {error}") from error
+
+
+def refuse_huge(size: int) -> None:
+    """Raise UnreadableImageError when a file of `size` bytes is too large to be an image."""
+    if size > MAX_FILE_GIB << 30:
+        raise UnreadableImageError(f"the file has {size / (1 << 30):.1f} GiB; the limit is {MAX_FILE_GIB}")
 
 
 def in_threads(work: Callable[[int], None], items: range, done: Callable[[int], None]) -> None:

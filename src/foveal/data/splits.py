@@ -8,7 +8,7 @@ file order, other file names or another machine give the same split.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,27 +83,77 @@ def find_units(dataset: Dataset, *, by_group: bool, copies: np.ndarray | None = 
 
     Units are numbered in the order of the smallest content hash in them.
     """
-    digests = dataset.scan.digests
-    parent = np.arange(len(dataset))
+    columns = [*([] if copies is None else [copies]), *([dataset.groups] if by_group else [])]
+    return joined_units(dataset.scan.digests, columns)
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = int(parent[row])
-        return row
 
-    columns = [digests, *([] if copies is None else [copies]), *([dataset.groups] if by_group else [])]
-    for column in columns:
-        first: dict[str, int] = {}
-        for row, value in enumerate(column.tolist()):
-            if value:
-                parent[root(row)] = root(first.setdefault(value, row))
-    roots = np.array([root(row) for row in range(len(dataset))])
-    smallest: dict[int, str] = {}
-    for row, digest in zip(roots.tolist(), digests.tolist(), strict=True):
-        smallest[row] = min(digest, smallest.get(row, digest))
-    number = {row: index for index, row in enumerate(sorted(smallest, key=smallest.__getitem__))}
-    return np.array([number[row] for row in roots.tolist()])
+def joined_units(digests: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Return for each row the number of its unit: rows of equal digest, or of an equal text in one of `columns`.
+
+    An empty text joins nothing. Units are numbered in the order of the smallest digest in them.
+    """
+    _, units = np.unique(digests.astype("S"), return_inverse=True)  # in the order of the digests
+    telling = [column for column in columns if column is not digests and (column != "").any()]
+    joins = [numbers for numbers in map(_numbered, telling) if _joins_more(numbers, units)]
+    if joins:
+        units = _connected(units, joins)
+    return units
+
+
+def _numbered(texts: np.ndarray) -> np.ndarray:
+    """Return a number for each of `texts` (N,), equal ones alike; every empty text has its own."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(text, row) if text else row for row, text in enumerate(texts.tolist())], np.int64)
+
+
+def _joins_more(numbers: np.ndarray, units: np.ndarray) -> bool:
+    """Whether rows of equal number lie in different units."""
+    return bool((units[numbers] != units).any())
+
+
+def _connected(units: np.ndarray, joins: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the units (N,) joined where rows have an equal number in one of `joins`; the smallest unit leads."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    start, end = np.tile(units, len(joins)), np.concatenate([units[numbers] for numbers in joins])
+    count = int(units.max()) + 1
+    links = coo_array((np.ones(len(start), np.int8), (start, end)), shape=(count, count))
+    _, parts = connected_components(links, directed=False)  # (count,)
+    lead = np.full(count, count)
+    np.minimum.at(lead, parts, np.arange(count))  # part → its smallest unit
+    _, joined = np.unique(lead[parts], return_inverse=True)
+    whole: np.ndarray = joined[units]
+    return whole
+
+
+def hold_out(labels: np.ndarray, units: np.ndarray, *, share: float, seed: int) -> np.ndarray:
+    """Return which rows (N,) bool are held out for validation: whole units, about `share` of each class.
+
+    `labels` (N,) are indices of classes, `units` (N,) numbers of units that may not be torn. A class
+    that lies in one unit only stays in training, and so does all of that unit. At most 5,000 rows are
+    held out. Raises DataError when that leaves nothing to hold out.
+    """
+    counts = np.zeros((units.max() + 1, labels.max() + 1), np.int64)  # images of each class in each unit
+    np.add.at(counts, (units, labels), 1)
+    rare = (counts > 0).sum(axis=0) == 1
+    counts[(counts[:, rare] > 0).any(axis=1)] = 0
+    counts = counts[:, counts.sum(axis=0) > 0]
+    total = counts.sum(axis=0)
+    if total.size:
+        share = min(share, MOST_VALIDATION / int(total.sum()))
+        out = _quota(total, share)
+        wanted = np.stack([out, np.maximum(total - out, 1)])  # (validation and train, classes)
+        for attempt in range(ATTEMPTS):
+            place = _deal(counts, wanted, _lot(len(counts), seed, attempt), smallest_first=attempt == 0)
+            dealt = np.stack([counts[place == split].sum(axis=0) for split in range(2)])
+            if (dealt > 0).all():
+                held: np.ndarray = (place == 0)[units]
+                return held
+    raise DataError(
+        f"Nothing can be held out of these {len(labels):,} images for validation, with images of every class on both "
+        f"sides: they are {len(counts):,} groups or different images."
+    )
 
 
 def _divide(dataset: Dataset, assigned: np.ndarray, units: np.ndarray, shares: dict[str, float], seed: int) -> None:
@@ -144,8 +194,10 @@ def _quota(total: np.ndarray, share: float) -> np.ndarray:
 
 def _lot(count: int, seed: int, attempt: int) -> np.ndarray:
     """Return a permutation of `count` units, the same with every version of every library."""
-    keys = [hashlib.sha256(f"split {seed} {attempt} {unit}".encode()).digest() for unit in range(count)]
-    return np.array(sorted(range(count), key=keys.__getitem__))
+    start = f"split {seed} {attempt} ".encode()
+    keys = b"".join([hashlib.sha256(start + b"%d" % unit).digest() for unit in range(count)])
+    words = np.frombuffer(keys, ">u8").reshape(count, 4)  # of a hash, the weightiest first
+    return np.lexsort(words.T[::-1])
 
 
 def _deal(counts: np.ndarray, wanted: np.ndarray, order: np.ndarray, *, smallest_first: bool) -> np.ndarray:

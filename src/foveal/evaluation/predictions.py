@@ -1,4 +1,4 @@
-"""predictions.csv: one row an image, from which every metric can be computed again."""
+"""predictions.csv: one row an image, from which every metric can be computed again; records.csv: which images."""
 
 from __future__ import annotations
 
@@ -23,3 +23,12 @@ def write_predictions(
         )
     )
     write_csv(path, header, rows)
+
+
+RECORDS_FILE = "records.csv"
+RECORDS_COLUMNS = ("record_id", "path", "group", "source", "sha256")
+
+
+def write_records(path: Path, columns: Sequence[Sequence[str]]) -> None:
+    """Write which images an evaluation of other data answered, in RECORDS_COLUMNS, as splits.csv does for a run."""
+    write_csv(path, RECORDS_COLUMNS, zip(*columns, strict=True))

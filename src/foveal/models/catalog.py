@@ -35,6 +35,7 @@ class Architecture:
     native_input: tuple[int, int, int] = (1, 28, 28)  # (C, H, W) of the published count
     preset: tuple[tuple[str, str], ...] = ()  # options that make this entry out of its family
     native_classes: int = 10
+    loss: str = "cross_entropy"  # what it is trained with where nothing is said; rbf: it answers with penalties
 
     def build(self) -> Callable[..., Network]:
         """Import the builder and return it."""
@@ -62,6 +63,9 @@ _ENTRIES = (
     Architecture("lenet5", "foveal.models.lenet:lenet5", "LeNet-5", 1998,
                  "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition",
                  (32, 32), 61_706, (1, 32, 32)),
+    Architecture("lenet5_1998", "foveal.models.lenet_1998:lenet5_1998", "LeNet-5 as published", 1998,
+                 "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition",
+                 (32, 32), 60_000, (1, 32, 32), loss="rbf"),
     Architecture("mlp", "foveal.models.mlp:mlp", "Multilayer perceptron", 1986,
                  "Rumelhart, Hinton, Williams: Learning representations by back-propagating errors",
                  None, 235_146),

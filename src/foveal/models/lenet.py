@@ -12,6 +12,7 @@ from torch import nn
 
 from foveal.errors import UsageError
 from foveal.models.network import Stack, make_activation, make_dense, xavier_
+from foveal.models.quick import AvgPool2d
 
 SMALLEST = 16  # two 5×5 convolutions and two halvings leave one pixel
 
@@ -30,10 +31,10 @@ def lenet5(
         [
             ("conv1", nn.Conv2d(channels, 6, 5)),  # (B, 6, 28, 28)
             ("act1", make_activation(activation)),
-            ("pool1", nn.AvgPool2d(2)),  # (B, 6, 14, 14)
+            ("pool1", AvgPool2d(2)),  # (B, 6, 14, 14)
             ("conv2", nn.Conv2d(6, 16, 5)),  # (B, 16, 10, 10)
             ("act2", make_activation(activation)),
-            ("pool2", nn.AvgPool2d(2)),  # (B, 16, 5, 5)
+            ("pool2", AvgPool2d(2)),  # (B, 16, 5, 5)
             ("flatten", nn.Flatten()),  # (B, 400)
             ("fc1", make_dense(16 * map_height * map_width, 120)),
             ("act3", make_activation(activation)),

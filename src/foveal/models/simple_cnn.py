@@ -27,6 +27,7 @@ from torch import nn
 
 from foveal.errors import UsageError, nearest
 from foveal.models.network import ACTIVATIONS, MOST_WEIGHTS, Stack, kaiming_, make_activation, make_dense, make_dropout
+from foveal.models.quick import AvgPool2d
 
 DEFAULT = "conv32p1 bn relu pool conv64p1 bn relu pool conv128p1 bn relu gap dropout.2"
 CONV = re.compile(r"conv(\d{1,5})(?:k(\d{1,2}))?(?:p(\d{1,2}))?(?:s(\d{1,2}))?")
@@ -86,7 +87,7 @@ def _layer(word: str, shape: Shape, *, bias: bool) -> tuple[nn.Module, Shape]:
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), (channels,)
     if word == "flatten":
         return nn.Flatten(), (channels * height * width,)
-    return (nn.MaxPool2d if word == "pool" else nn.AvgPool2d)(2), (channels, height // 2, width // 2)
+    return (nn.MaxPool2d if word == "pool" else AvgPool2d)(2), (channels, height // 2, width // 2)
 
 
 def _convolution(word: str, match: re.Match[str], shape: Shape, *, bias: bool) -> tuple[nn.Module, Shape]:

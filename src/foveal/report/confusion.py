@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from foveal.report.results import Answer, Scores
-from foveal.report.svg import element, printable, standalone
+from foveal.report.svg import standalone
+from foveal.web.svg import element, printable
 
 MOST_CLASSES = 30  # above that the matrix is too large to read and the pairs are listed
 MOST_PAIRS = 30

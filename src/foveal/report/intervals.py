@@ -5,7 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from foveal.evaluation.interval import Estimate
-from foveal.report.svg import element
+from foveal.web.svg import element
 
 
 def interval_bar(estimate: Estimate | None) -> Markup:

@@ -44,6 +44,7 @@ class Training:
     epochs: int
     best_epoch: int
     stopped_early: bool
+    out_of_time: bool
     seconds: float
     parameters: int
     images_per_s: float | None
@@ -101,8 +102,8 @@ def read_results(run: Run) -> Results:
             split=audit["split"],
             findings=tuple(_finding(entry) for entry in audit["findings"]),
             training=_training(metrics["training"]),
-            validation=_scores(metrics["validation"]),
-            test=_scores(metrics["test"]),
+            validation=scores_of(metrics["validation"]),
+            test=scores_of(metrics["test"]),
             history=tuple(_epoch(row) for row in run.history),
             answers=tuple(
                 Answer(row["record_id"], row["label"], row["predicted"], float(row["probability"]))
@@ -128,7 +129,8 @@ def _estimate(entry: dict[str, Any] | None) -> Estimate | None:
     )
 
 
-def _scores(entry: dict[str, Any]) -> Scores:
+def scores_of(entry: dict[str, Any]) -> Scores:
+    """Return the figures of one evaluation, from its object in metrics.json; KeyError or TypeError where some lack."""
     classes = tuple(str(name) for name in entry["classes"])
     per_class = entry["per_class"]
     return Scores(
@@ -157,6 +159,7 @@ def _training(entry: dict[str, Any]) -> Training:
         epochs=int(entry["epochs"]),
         best_epoch=int(entry["best_epoch"]),
         stopped_early=bool(entry["stopped_early"]),
+        out_of_time=bool(entry.get("out_of_time", False)),
         seconds=float(entry["seconds"]),
         parameters=int(entry["parameters"]),
         images_per_s=entry.get("images_per_s"),
@@ -164,7 +167,7 @@ def _training(entry: dict[str, Any]) -> Training:
 
 
 def _epoch(row: dict[str, float]) -> EpochRow:
-    whole: dict[str, Any] = {name: int(row[name]) for name in ("epoch", "best")}
+    whole: dict[str, Any] = {name: int(row[name]) for name in ("epoch", "best", "images") if name in row}
     return EpochRow(**{**row, **whole})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from foveal.audit.finding import Finding
 from foveal.evaluation.interval import Estimate
 from foveal.report.results import Results, Scores
-from foveal.report.svg import printable
+from foveal.web.svg import printable
 
 NOTHING = "–"
 SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
@@ -181,6 +181,8 @@ def curves(results: Results) -> str:
         said += f"a gap of {abs(gap):.1f} percentage points" + (" in favour of validation" if gap < 0 else "")
     if gap >= 5 and results.validation.accuracy and best.train_accuracy > results.validation.accuracy.high:
         said += ", which points to overfitting"
+    if training.out_of_time:
+        return said + ". The time limit ended training; the learning rate had gone down with the time."
     return said + (f". Training stopped early, after epoch {training.epochs}." if training.stopped_early else ".")
 
 

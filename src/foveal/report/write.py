@@ -14,10 +14,12 @@ from PIL import Image
 from foveal.files import write_text
 from foveal.report import confusion, curves, intervals, wording
 from foveal.report.results import Answer, Results, Scores, read_results
-from foveal.report.svg import printable
-from foveal.report.thumbnails import Thumbnail, make_thumbnails
+from foveal.report.thumbnails import make_thumbnails
 from foveal.run import Run
 from foveal.web import asset, page, templates
+from foveal.web.curves import panel_svg
+from foveal.web.svg import printable
+from foveal.web.thumbnails import Thumbnail
 
 HERE = "foveal.report"
 MOST_IN_A_CELL = 24
@@ -101,7 +103,6 @@ def render(results: Results, pictures: Callable[[str], Image.Image | None]) -> s
 
 def _environment() -> Environment:
     environment = templates(HERE)
-    environment.filters["shown"] = lambda text: printable(str(text))
     environment.globals["say"] = wording
     environment.globals["interval_bar"] = intervals.interval_bar
     environment.globals["interval_scale"] = intervals.interval_scale
@@ -118,7 +119,7 @@ def _panels(results: Results) -> list[Markup]:
     if not results.history:
         return []
     summary = wording.curves(results)
-    return [curves.panel_svg(panel, summary) for panel in curves.panels(results.history, results.training.best_epoch)]
+    return [panel_svg(panel, summary) for panel in curves.panels(results.history, results.training.best_epoch)]
 
 
 def _best_row(results: Results) -> int:

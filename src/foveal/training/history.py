@@ -23,6 +23,7 @@ class EpochRow:
     seconds: float
     images_per_s: float
     best: int  # 1 where the validation loss was the lowest so far
+    images: int = 0  # learned from; Foveal 0.1.0 did not write it down
 
     def sentence(self, epochs: int, left_s: float) -> str:
         """Return the line that is printed after the epoch."""

@@ -1,7 +1,8 @@
 """The training loop. It reads top-down; every choice that it obeys stands in the recipe.
 
-Exact resumption: the order of the images is a function of (seed, epoch), the learning rate one of the
+Exact resumption: the order of the images is a function of (seed, position), the learning rate one of the
 step, and everything else that a step depends on lies in the checkpoint, written between two batches.
+Under a time limit the learning rate is one of the time gone too, which lies in the checkpoint with the rest.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import math
 import shlex
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foveal.classifier.device import saying_out_of_memory
@@ -25,8 +26,10 @@ from foveal.progress import Progress, Stage
 from foveal.run import Run
 from foveal.training.history import LEGEND, EpochRow, write_history
 from foveal.training.interrupt import StopRequest
+from foveal.training.losses import training_loss, validation_loss
 from foveal.training.recipe import Recipe
 from foveal.training.state import Position, TrainingState
+from foveal.training.time_limit import TimeLimit
 
 CHECKPOINT_EVERY_S = 120.0
 SPEAK_EVERY_S = 0.25
@@ -49,30 +52,46 @@ class Fit:
 
     epochs: int
     best_epoch: int
-    stopped_early: bool
-    seconds: float
+    stopped_early: bool  # by patience
+    out_of_time: bool  # the time limit ended it
+    seconds: float  # of learning, without the validation passes
+    images: int  # learned from, over all epochs
     images_per_s: float
 
 
 def fit(
-    network: nn.Module, data: TrainingData, preprocess: Preprocess, recipe: Recipe, run: Run, progress: Progress
+    network: nn.Module,
+    data: TrainingData,
+    preprocess: Preprocess,
+    recipe: Recipe,
+    run: Run,
+    progress: Progress,
+    tell: Callable[[Sequence[EpochRow]], None] = lambda _: None,
 ) -> Fit:
     """Train `network` by a resolved `recipe` and leave the weights of its best epoch in it.
 
-    Goes on from the run's last checkpoint where there is one. Raises Interrupted after Ctrl-C (the
-    run is kept), TrainingError when the loss is no number, ResourceError out of memory.
+    Goes on from the run's last checkpoint where there is one. `tell` is handed all epochs so far, when
+    training begins or goes on and after every epoch. Raises Interrupted after Ctrl-C (the run is kept),
+    TrainingError when the loss is no number, ResourceError out of memory.
     """
     epochs, device = recipe.epochs or 1, torch.device(recipe.device)
     batches = Batches(
-        data.pixels, data.labels, data.train, batch_size=recipe.batch_size, seed=recipe.seed, device=device
+        data.pixels,
+        data.labels,
+        data.train,
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+        device=device,
+        epoch_images=recipe.epoch_images,
     )
     state = TrainingState.begin(network, recipe, steps=epochs * len(batches))
     if state.restore(run):
         write_history(run.history_file, state.position.history)  # a kill may have come before its last row
         progress.line(f"going on after epoch {state.position.epoch}, batch {state.position.batch} of the next")
     at = state.position
+    limit = TimeLimit(recipe.time_limit_s, at.elapsed_s, at.closing_s, validation_images=len(data.validation))
+    tell(at.history)
     weights = class_weights(data, recipe.class_weights, device)
-    sums = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
     advice = f"try a --batch-size below {recipe.batch_size} or a smaller --size"
 
     steps_done = at.epoch * len(batches) + at.batch
@@ -81,47 +100,91 @@ def fit(
         saying_out_of_memory(advice),
         progress.stage("training", epochs * len(batches), done=steps_done) as stage,
     ):
+        work = Work(state, batches, preprocess, weights, recipe, run, limit, stop, stage)
         progress.line(LEGEND)
-        while at.epoch < epochs and not out_of_patience(at, recipe.patience):
-            network.train()
-            saved = spoke = time.monotonic()
-            started = saved - at.seconds
-            loss_sum = torch.tensor(at.loss_sum, dtype=sums, device=device)
-            correct = torch.tensor(at.correct, device=device)
-
-            for pixels, labels in batches.of_epoch(at.epoch, start=at.batch):
-                rate = state.schedule.rate(at.epoch * len(batches) + at.batch)
-                loss, hits = learn(state, preprocess.normalise(pixels), labels, weights, recipe, rate)
-                loss_sum += loss * len(labels)
-                correct += hits
-                at.batch += 1
-                at.seen += len(labels)
-                now = time.monotonic()
-                if now - spoke > SPEAK_EVERY_S:
-                    spoke = now
-                    at.seconds = now - started
-                    refuse_divergence(float(loss_sum), at, recipe)
-                    say(stage, at, len(batches), epochs, float(loss_sum), int(correct))
-                if stop or now - saved > CHECKPOINT_EVERY_S:
-                    at.loss_sum, at.correct, at.seconds = float(loss_sum), int(correct), now - started
-                    state.save(run)
-                    saved = now
-                if stop:
-                    raise interrupted(run)
-
-            at.loss_sum, at.correct, at.seconds = float(loss_sum), int(correct), time.monotonic() - started
-            row = end_epoch(state, data, preprocess, recipe, state.schedule.rate((at.epoch + 1) * len(batches) - 1))
+        while at.epoch < epochs and not at.out_of_time and not out_of_patience(at, recipe.patience):
+            began = time.monotonic()
+            learn_epoch(work)
+            learned = time.monotonic()
+            row = end_epoch(state, data, preprocess, recipe, work.rate(at.batch - 1))
+            at.closing_s = limit.closing_s = time.monotonic() - learned
+            at.elapsed_s, at.out_of_time = limit.elapsed_s, at.out_of_time or limit.is_over
             state.save(run)
             state.keep_best(run)
             write_history(run.history_file, at.history)
-            stage.advance(at.epoch * len(batches) - stage.done)
-            progress.line(row.sentence(epochs, (time.monotonic() - started) * (epochs - at.epoch)))
+            tell(at.history)
+            ended = time.monotonic()
+            limit.closing_s = ended - learned  # writing included
+            stage.advance(max(at.epoch * len(batches) - stage.done, 0))
+            left_s = 0.0 if at.out_of_time else min((ended - began) * (epochs - at.epoch), limit.left_s)
+            progress.line(row.sentence(epochs, left_s))
             if stop:
                 raise interrupted(run)
 
     state.take_best(run)
-    seconds = sum(row.seconds for row in at.history)
-    return Fit(at.epoch, at.best_epoch, at.epoch < epochs, seconds, len(data.train) * at.epoch / max(seconds, 1e-9))
+    seconds, images = sum(row.seconds for row in at.history), sum(row.images for row in at.history)
+    stopped_early = at.epoch < epochs and not at.out_of_time
+    return Fit(at.epoch, at.best_epoch, stopped_early, at.out_of_time, seconds, images, images / max(seconds, 1e-9))
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What the steps of a training work with."""
+
+    state: TrainingState
+    batches: Batches
+    preprocess: Preprocess
+    weights: Tensor | None  # (classes,) of the loss
+    recipe: Recipe
+    run: Run
+    limit: TimeLimit
+    stop: StopRequest
+    stage: Stage
+
+    def rate(self, batch: int) -> float:
+        """Return the learning rate of `batch` of the epoch at hand, now."""
+        return self.state.schedule.rate(self.state.position.epoch * len(self.batches) + batch, self.limit.share)
+
+
+def learn_epoch(work: Work) -> None:
+    """Learn from the batches of the epoch at hand that are left, until the time is over; note how it went.
+
+    Raises Interrupted, after a checkpoint, when somebody asked to stop; TrainingError when the loss is no number.
+    """
+    state, recipe, limit, at = work.state, work.recipe, work.limit, work.state.position
+    state.network.train()
+    limit.steps_begin()
+    saved = spoke = time.monotonic()
+    started = saved - at.seconds
+    sums = torch.float32 if state.device.type == "mps" else torch.float64  # MPS has no float64
+    loss_sum = torch.tensor(at.loss_sum, dtype=sums, device=state.device)
+    correct = torch.tensor(at.correct, device=state.device)
+
+    for pixels, labels in work.batches.of_epoch(at.epoch, start=at.batch):
+        x = work.preprocess.normalise(pixels)
+        loss, hits = learn(state, x, labels, work.weights, recipe, work.rate(at.batch))
+        loss_sum += loss * len(labels)
+        correct += hits
+        at.batch += 1
+        at.seen += len(labels)
+        limit.step_ended(len(labels))
+        now = time.monotonic()
+        if now - spoke > SPEAK_EVERY_S:
+            spoke = now
+            at.seconds = now - started
+            refuse_divergence(float(loss_sum), at, recipe)
+            say(work, float(loss_sum), int(correct))
+        if work.stop or now - saved > CHECKPOINT_EVERY_S:
+            at.loss_sum, at.correct, at.seconds = float(loss_sum), int(correct), now - started
+            at.elapsed_s = limit.elapsed_s
+            state.save(work.run)
+            saved = now
+        if work.stop:
+            raise interrupted(work.run)
+        if limit.is_over:
+            at.out_of_time = True
+            break
+    at.loss_sum, at.correct, at.seconds = float(loss_sum), int(correct), time.monotonic() - started
 
 
 def learn(
@@ -131,7 +194,7 @@ def learn(
     with torch.autocast(state.device.type, state.half, enabled=state.half is not None):
         output = state.network(x if recipe.channels_last else x.contiguous())  # (B, classes)
     output = output.float()
-    loss = F.cross_entropy(output, labels, weights, label_smoothing=recipe.label_smoothing)
+    loss = training_loss(output, labels, recipe, weights)
     torch.autograd.backward(loss * state.loss_scale.factor)
     if state.loss_scale.unscale(state.optimizer.parameters):  # else: overflow of half precision, the step is skipped
         if recipe.clip_norm is not None:
@@ -159,6 +222,7 @@ def end_epoch(
         seconds=at.seconds,
         images_per_s=at.seen / max(at.seconds, 1e-9),
         best=int(better),
+        images=at.seen,
     )
     if better:
         at.best_loss, at.best_epoch = validation_loss, row.epoch
@@ -180,12 +244,13 @@ def refuse_divergence(loss: float, at: Position, recipe: Recipe) -> None:
 def validate(
     network: nn.Module, data: TrainingData, preprocess: Preprocess, recipe: Recipe, device: torch.device
 ) -> tuple[float, float]:
-    """Return mean cross-entropy and accuracy over the validation images."""
+    """Return mean loss and accuracy over the validation images; the loss is the recipe's, but plain (`losses`)."""
     output = logits(
         network, preprocess, data.pixels, rows=data.validation, device=device, channels_last=recipe.channels_last
     )
     labels = torch.as_tensor(data.labels[data.validation])
-    return float(F.cross_entropy(output.double(), labels)), float((output.argmax(1) == labels).double().mean())
+    loss = validation_loss(output.double(), labels, recipe)
+    return float(loss), float((output.argmax(1) == labels).double().mean())
 
 
 def out_of_patience(at: Position, patience: int) -> bool:
@@ -207,10 +272,12 @@ def interrupted(run: Run) -> Interrupted:
     return Interrupted(f"Stopped; nothing is lost. Go on with: foveal train --resume {shlex.quote(str(run.path))}")
 
 
-def say(stage: Stage, at: Position, batches: int, epochs: int, loss_sum: float, correct: int) -> None:
-    """Bring the display up to date."""
+def say(work: Work, loss_sum: float, correct: int) -> None:
+    """Bring the display up to date; under a time limit the bar follows whichever ends training first."""
+    at, stage = work.state.position, work.stage
     info = (
-        f"epoch {at.epoch + 1}/{epochs}  loss {loss_sum / at.seen:.4f}  accuracy {correct / at.seen:.1%}"
+        f"epoch {at.epoch + 1}/{work.recipe.epochs}  loss {loss_sum / at.seen:.4f}  accuracy {correct / at.seen:.1%}"
         f"  {at.seen / max(at.seconds, 1e-9):,.0f} images/s"
     )
-    stage.advance(at.epoch * batches + at.batch - stage.done, info)
+    done = max(at.epoch * len(work.batches) + at.batch, int(work.limit.share * stage.total))
+    stage.advance(max(done - stage.done, 0), info)

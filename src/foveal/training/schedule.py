@@ -1,6 +1,7 @@
 """The learning rate of every step: where it is decided.
 
-All but `plateau` are functions of the step alone, so a resumed run needs no state for them.
+All but `plateau` are functions of the step alone (and of the time gone, where time is limited), so a
+resumed run needs no state for them.
 """
 
 from __future__ import annotations
@@ -34,8 +35,13 @@ class Schedule:
     plateau_patience: int = 3
     plateau: dict[str, float] = field(default_factory=lambda: {"factor": 1.0, "best": math.inf, "waited": 0.0})
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate of `step`, counted from 0."""
+    def rate(self, step: float, time_share: float = 0.0) -> float:
+        """Return the learning rate of `step`, counted from 0.
+
+        Where a time limit has it that `time_share` of the time for learning is gone, and that is ahead of
+        the steps, the time decides: the schedule ends when the time does.
+        """
+        step = max(step, time_share * (self.total_steps - 1))
         part = step / max(self.total_steps - 1, 1)
         if self.name == "one_cycle":
             if part < ONE_CYCLE_RISE:

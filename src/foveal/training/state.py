@@ -27,6 +27,8 @@ from foveal.training.optimizer import Optimizer, make_optimizer
 from foveal.training.recipe import Recipe
 from foveal.training.schedule import Schedule
 
+ADDED = ("elapsed_s", "closing_s", "out_of_time")  # to the position; a checkpoint of Foveal 0.1.0 lacks them
+
 
 @dataclass
 class Position:
@@ -38,6 +40,9 @@ class Position:
     loss_sum: float = 0.0
     correct: int = 0
     seconds: float = 0.0
+    elapsed_s: float = 0.0  # of the whole training, validation included
+    closing_s: float = 0.0  # how long the last epoch took to validate
+    out_of_time: bool = False  # the time limit has ended the training
     best_loss: float = math.inf
     best_epoch: int = 0
     history: list[EpochRow] = field(default_factory=list)
@@ -105,7 +110,8 @@ class TrainingState:
             state["best_loss"] = float(state["best_loss"])
             self.schedule.plateau = {name: float(value) for name, value in state["plateau"].items()}
             self.loss_scale = LossScale(**state["loss_scale"])
-            self.position = Position(**{name: state[name] for name in Position.__dataclass_fields__})
+            names = [name for name in Position.__dataclass_fields__ if name in state or name not in ADDED]
+            self.position = Position(**{name: state[name] for name in names})
             restore_random_state(saved.random, self.device)
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(path, error) from error

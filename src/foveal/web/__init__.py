@@ -6,6 +6,7 @@ text that goes into a template is escaped.
 """
 
 from foveal.web.assets import asset, templates
+from foveal.web.cards import card
 from foveal.web.pages import page
 
-__all__ = ["asset", "page", "templates"]
+__all__ = ["asset", "card", "page", "templates"]

@@ -6,6 +6,8 @@ from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from foveal.web.svg import printable
+
 
 def asset(package: str, name: str) -> str:
     """Return the text of the data file `name` that lies beside the code of `package`."""
@@ -16,7 +18,8 @@ def templates(package: str) -> Environment:
     """Return a Jinja environment over the templates of `package`.
 
     Every value is escaped whatever the template is called, an unknown name is an error rather than
-    nothing, and ``|tojson`` is safe inside a script element and keeps the order of keys.
+    nothing, and ``|tojson`` is safe inside a script element and keeps the order of keys. ``|shown``
+    makes control characters visible.
     """
     environment = Environment(
         loader=FunctionLoader(lambda name: asset(package, name)),
@@ -25,5 +28,6 @@ def templates(package: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["shown"] = lambda text: printable(str(text))
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     return environment

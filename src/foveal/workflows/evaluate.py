@@ -19,7 +19,7 @@ from foveal.data.sources.manifest import Columns
 from foveal.data.splits import find_units
 from foveal.errors import AuditError, ClassifierError, DataError, OutputError, UsageError, listed, nearest
 from foveal.evaluation.metrics import measure
-from foveal.evaluation.predictions import write_predictions
+from foveal.evaluation.predictions import RECORDS_FILE, write_predictions, write_records
 from foveal.files import locked, saying_why, write_json
 from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
@@ -37,6 +37,7 @@ def evaluate(
     *,
     name: str | None = None,
     columns: Columns | None = None,
+    data_dir: str | Path | None = None,
     skip_unreadable: bool = False,
     accept: tuple[str, ...] = (),
     device: str = "auto",
@@ -50,6 +51,7 @@ def evaluate(
         name: what to call the evaluation; the source's name by default. The results go to
             ``evaluations/<name>/``, which must not exist.
         columns: which column of a manifest holds what.
+        data_dir: a folder with the files of a published data set, as for `foveal.load`.
         skip_unreadable: leave out images that cannot be read, instead of refusing.
         accept: ``("trained-on",)`` evaluates also on images that served training; the metrics say so.
         device: where to compute.
@@ -66,7 +68,8 @@ def evaluate(
     folder = find_folder(Path(run))
     home = Run(folder.parent if folder.name == "classifier" and (folder.parent / "recipe.toml").is_file() else folder)
     classifier = Classifier.load(folder, device=device)
-    dataset = load(source, columns=columns)
+    with Progress(silent=not progress) as display:
+        dataset = load(source, columns=columns, data_dir=data_dir, progress=display)
     strange = [one for one in dataset.classes if one not in classifier.classes]
     if strange:
         known = ", ".join(classifier.classes[:12]) + (", …" if len(classifier.classes) > 12 else "")
@@ -83,6 +86,8 @@ def evaluate(
     if taken:
         raise OutputError(f"{home.evaluation_dir(name)} exists already or is reserved; choose another --name.")
     with Progress(silent=not progress) as display:
+        for sentence in dataset.notes:
+            display.line(f"note: {sentence}")
         scan = dataset.scanned(display)
         readable = np.flatnonzero(~np.isin(np.arange(len(dataset)), list(scan.unreadable)))
         pixels, failures = decode_all(
@@ -134,6 +139,8 @@ def write_evaluation(
     try:
         ids = dataset.record_ids[records].tolist()
         write_predictions(part / "predictions.csv", ids, labels, probabilities, classifier.classes)
+        if name not in OWN_NAMES:  # splits.csv tells it of the run's own images
+            write_records(part / RECORDS_FILE, _record_columns(dataset, records))
         write_json(part / "metrics.json", {**header, **metrics})
         with saying_why(folder):
             shutil.rmtree(folder, ignore_errors=True)  # of a run that is resumed: the same figures
@@ -141,6 +148,13 @@ def write_evaluation(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return metrics
+
+
+def _record_columns(dataset: Dataset, records: np.ndarray) -> list[list[str]]:
+    rows = records.tolist()
+    places = [dataset.images.location(row) for row in rows]
+    known = (dataset.groups, dataset.sources, dataset.scan.digests)
+    return [dataset.record_ids[rows].tolist(), places, *(column[rows].tolist() for column in known)]
 
 
 def pictures_of(dataset: Dataset) -> Callable[[str], Image.Image | None]:

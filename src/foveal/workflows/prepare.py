@@ -13,7 +13,7 @@ from foveal import audit
 from foveal.audit.cheap import NAMES, check_names
 from foveal.audit.finding import Finding
 from foveal.data.dataset import SPLITS, Dataset
-from foveal.data.images import Scan
+from foveal.data.images import ImageArray
 from foveal.data.pixels import decode_all, mean_and_std, pixel_digests
 from foveal.data.splits import Split, find_units, make_split
 from foveal.errors import DataError, listed
@@ -62,12 +62,14 @@ def prepare(
     """
     refuse_unfit(dataset)
     audit.refuse_blocking(check_names(dataset), recipe.accept, NAMES)
+    for note in dataset.notes:
+        progress.line(f"note: {note}")
     scan = dataset.scanned(progress)
     skipped = dict(scan.unreadable)
     readable = np.flatnonzero(~np.isin(np.arange(len(dataset)), list(skipped)))
     if not len(readable):
         refuse_unreadable(dataset, skipped)
-    preprocess = _geometry(scan, recipe)
+    preprocess = choose_preprocess(scan.one_size(), 3 if (scan.channels == 3).any() else 1, recipe)
     pixels, failures = decode_all(
         dataset.images, readable, preprocess, memory_gib=recipe.memory_gib, scratch=scratch, progress=progress
     )
@@ -77,7 +79,7 @@ def prepare(
     kept = ~np.isin(readable, list(failures))
     used = dataset if not skipped else dataset.take(readable[kept])
     pixels = _compacted(pixels, kept)
-    copies = pixel_digests(pixels)
+    copies = _seen_digests(used, preprocess, pixels)
     split = _stored_split(used, kept_split) if kept_split is not None else _drawn_split(used, recipe, copies)
     findings = audit.check(used, split.assigned, torn_on_purpose=recipe.split_by == "image", copies=copies)
     findings = audit.refuse_blocking(findings, recipe.accept, NAMES)
@@ -88,10 +90,18 @@ def prepare(
     return Prepared(used, split, findings, replace(preprocess, mean=mean, std=std), pixels, units)
 
 
+def _seen_digests(dataset: Dataset, preprocess: Preprocess, pixels: np.ndarray) -> np.ndarray:
+    """Return a hash of what the network sees of each image; an array's own where it is framed and not scaled."""
+    box = (preprocess.content_height, preprocess.content_width, preprocess.channels)
+    if isinstance(dataset.images, ImageArray) and dataset.images.pixels.shape[1:] == box:
+        return dataset.scan.digests
+    return pixel_digests(pixels)
+
+
 def _drawn_split(dataset: Dataset, recipe: Recipe, copies: np.ndarray) -> Split:
     return make_split(
         dataset,
-        seed=recipe.seed,
+        seed=recipe.seed if recipe.split_seed is None else recipe.split_seed,
         validation=recipe.validation,
         test=recipe.test,
         split_by=recipe.split_by,
@@ -131,6 +141,7 @@ def describe_audit(prepared: Prepared) -> dict[str, Any]:
         "dataset": {
             "name": dataset.name,
             "origin": dataset.origin,
+            "notes": list(dataset.notes),
             "content_hash": dataset.content_hash,
             "n": len(dataset),
             "n_groups": len(np.unique(groups)) if len(groups) else None,
@@ -183,14 +194,14 @@ def _skipped(dataset: Dataset, reasons: dict[int, str]) -> Finding:
     return Finding(SKIPPED, "warn", sentence, len(lines), lines)
 
 
-def _geometry(scan: Scan, recipe: Recipe) -> Preprocess:
+def choose_preprocess(own: tuple[int, int] | None, channels: int, recipe: Recipe) -> Preprocess:
     """Choose channels and sizes: what the recipe says, else the network's native size, else the images' own.
 
-    Images that all have one size, at most 4 pixels a side smaller than the frame, are framed in
-    black, not scaled: MNIST's 28×28 in LeNet-5's 32×32.
+    `own` is (height, width) where all images have one size. Such images, at most 4 pixels a side smaller
+    than the frame, are framed in black, not scaled: MNIST's 28×28 in LeNet-5's 32×32.
     """
-    own, native = scan.one_size(), find(recipe.model).native_size
-    channels = recipe.channels or (3 if (scan.channels == 3).any() else 1)
+    native = find(recipe.model).native_size
+    channels = recipe.channels or channels
     small = own if own and max(own) <= LARGEST_DEFAULT else None
     frame = recipe.size or native or small or (LARGEST_DEFAULT, LARGEST_DEFAULT)
     margins = [outer - inner for outer, inner in zip(frame, own, strict=True)] if own else [-1]

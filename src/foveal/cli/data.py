@@ -1,0 +1,91 @@
+"""foveal data: looking at a source before training on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foveal.cli.completion import complete_source
+
+if TYPE_CHECKING:
+    from foveal.data.summary import Summary
+
+MOST_UNREADABLE = 20
+MOST_SOURCES = 4  # as columns of the table
+
+app = typer.Typer(help="Look at a source before training on it.", no_args_is_help=True)
+
+
+@app.callback()
+def _data() -> None:
+    """Look at a source before training on it."""
+
+
+@app.command("show")
+def show(
+    source: Annotated[str, typer.Argument(help="Images: as for `foveal train`.", autocompletion=complete_source)],
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write (default: NAME-contact-sheet.html, here).")
+    ] = None,
+    per_class: Annotated[int, typer.Option(min=1, help="How many images of each class the page shows.")] = 12,
+    path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")] = None,
+    source_column: Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")] = None,
+    split_column: Annotated[str | None, typer.Option(help="Manifest: train, validation or test.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
+    ] = None,
+) -> None:
+    """Print classes, splits, groups, sources and sizes of a source, and write its contact sheet as a page."""
+    from foveal.data.sources.manifest import Columns
+    from foveal.workflows.show import show as show_source
+
+    columns = Columns(path_column, label_column, group_column, source_column, split_column)
+    shown = show_source(source, out=out, per_class=per_class, columns=columns, data_dir=data_dir)
+    _print(shown.summary)
+    typer.echo(f"contact sheet  {shown.page}")
+
+
+def _print(summary: Summary) -> None:
+    where = f", from {summary.origin}" if summary.origin not in ("", summary.name) else ""
+    _say(f"{summary.name}: {summary.images:,} images in {len(summary.classes):,} classes{where}")
+    for row in _table(summary):
+        _say(row)
+    for what, words in summary.facts():
+        _say(f"{what:<14} {words}")
+    for record, reason in summary.unreadable[:MOST_UNREADABLE]:
+        _say(f"  {record}: {reason}")
+    if len(summary.unreadable) > MOST_UNREADABLE:
+        typer.echo(f"  … and {len(summary.unreadable) - MOST_UNREADABLE:,} more, on the page")
+
+
+def _table(summary: Summary) -> list[str]:
+    """Return the classes as the lines of a table: images, share, given splits, groups, and a few sources."""
+    sources = list(summary.sources) if len(summary.sources) <= MOST_SOURCES else []
+    head = ["class", "images", "share", *summary.splits, *(["groups"] if summary.groups else []), *sources]
+    rows = [
+        [
+            one.name,
+            f"{one.images:,}",
+            f"{one.images / summary.images:.1%}",
+            *(f"{one.splits.get(split, 0):,}" for split in summary.splits),
+            *([f"{one.groups:,}"] if summary.groups else []),
+            *(f"{one.sources.get(source, 0):,}" for source in sources),
+        ]
+        for one in summary.classes
+    ]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    return [
+        "  ".join(
+            [f"{row[0]:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in (head, *rows)
+    ]
+
+
+def _say(text: str) -> None:
+    """Print a line in which names of the data stand, what cannot be printed made visible."""
+    typer.echo("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text))

@@ -1,0 +1,248 @@
+"""The options that are fields of the recipe: said once, for every verb that trains."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from foveal.cli.completion import complete_model, complete_preset
+from foveal.cli.parsing import parse_pairs, parse_size
+
+DATA, SIGHT, NETWORK, TRAINING, MACHINE = "Data", "What the network sees", "Network", "Training", "Machine"
+
+
+class Fit(StrEnum):
+    letterbox = "letterbox"
+    crop = "crop"
+    stretch = "stretch"
+
+
+class SplitBy(StrEnum):
+    group = "group"
+    image = "image"
+
+
+class Optimizer(StrEnum):
+    sgd = "sgd"
+    adam = "adam"
+    adamw = "adamw"
+    rmsprop = "rmsprop"
+    muon = "muon"
+
+
+class Schedule(StrEnum):
+    one_cycle = "one_cycle"
+    cosine = "cosine"
+    step = "step"
+    plateau = "plateau"
+    constant = "constant"
+
+
+class Loss(StrEnum):
+    cross_entropy = "cross_entropy"
+    focal = "focal"
+    mse = "mse"
+    rbf = "rbf"
+    rbf_mse = "rbf_mse"
+
+
+class ClassWeights(StrEnum):
+    none = "none"
+    balanced = "balanced"
+
+
+class Log(StrEnum):
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+
+
+def option(*names: str, panel: str | None = None, help: str, **more: Any) -> Any:
+    """Return a typer option of one panel of the help."""
+    return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **more)
+
+
+def recipe_options(
+    preset: Annotated[
+        str | None,
+        option(help="A name of `foveal presets` to start from; options change it.", autocompletion=complete_preset),
+    ] = None,
+    model: Annotated[
+        str | None,
+        option(
+            *("--model", "-m"),
+            panel=NETWORK,
+            help="A name of `foveal models` (default: lenet5).",
+            autocompletion=complete_model,
+        ),
+    ] = None,
+    model_option: Annotated[
+        list[str] | None,
+        option("--model-option", "-o", panel=NETWORK, help="NAME=VALUE, e.g. activation=relu; may be repeated."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, option(panel=DATA, help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
+    ] = None,
+    path_column: Annotated[str | None, option(panel=DATA, help="Manifest: the column of the image's path.")] = None,
+    label_column: Annotated[str | None, option(panel=DATA, help="Manifest: the column of the label.")] = None,
+    group_column: Annotated[str | None, option(panel=DATA, help="Manifest: the patient, never torn apart.")] = None,
+    source_column: Annotated[str | None, option(panel=DATA, help="Manifest: where the image comes from.")] = None,
+    split_column: Annotated[str | None, option(panel=DATA, help="Manifest: train, validation or test.")] = None,
+    classes: Annotated[
+        str | None, option(panel=DATA, help="Allowed classes in order, with commas; others are refused.")
+    ] = None,
+    skip_unreadable: Annotated[
+        bool | None, option("--skip-unreadable", panel=DATA, help="Leave out images that cannot be read.")
+    ] = None,
+    accept: Annotated[list[str] | None, option(panel=DATA, help="Go on despite this finding; may be repeated.")] = None,
+    split_by: Annotated[
+        SplitBy | None, option(panel=DATA, help="Never tear a group, or split single images (default: group).")
+    ] = None,
+    validation: Annotated[
+        float | None, option(panel=DATA, help="Share of images for validation (default: 0.15, at most 5,000).")
+    ] = None,
+    test: Annotated[float | None, option(panel=DATA, help="Share of images for the test (default: 0.15).")] = None,
+    split_seed: Annotated[int | None, option(panel=DATA, help="Of the split alone (default: --seed).")] = None,
+    size: Annotated[
+        str | None, option(panel=SIGHT, help="Input side or HEIGHTxWIDTH (default: the network's own).")
+    ] = None,
+    channels: Annotated[
+        int | None, option(panel=SIGHT, help="1 grey or 3 colour (default: as the images are).")
+    ] = None,
+    fit: Annotated[
+        Fit | None, option(panel=SIGHT, help="How other shapes enter the frame (default: letterbox).")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        option("--epochs", "-e", panel=TRAINING, help="Passes over the images (default: 10 to 40, by their number)."),
+    ] = None,
+    epoch_images: Annotated[
+        int | None, option(panel=TRAINING, help="Images an epoch, the next of an endless stream (default: all).")
+    ] = None,
+    time_limit: Annotated[
+        str | None,
+        option(panel=TRAINING, help="End training within this time, schedule fitted to it: 90s, 10m, 1h30m."),
+    ] = None,
+    batch_size: Annotated[
+        int | None, option("--batch-size", "-b", panel=TRAINING, help="Images a step (default: 64).")
+    ] = None,
+    optimizer: Annotated[
+        Optimizer | None, option(panel=TRAINING, help="How the weights move (default: adamw).")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        option("--learning-rate", "--lr", panel=TRAINING, help="The highest rate (default: by optimiser)."),
+    ] = None,
+    weight_decay: Annotated[
+        float | None, option(panel=TRAINING, help="Never on norms and biases (default: 0.01).")
+    ] = None,
+    momentum: Annotated[float | None, option(panel=TRAINING, help="SGD and Muon only (default: 0.9).")] = None,
+    nesterov: Annotated[bool | None, option("--nesterov", panel=TRAINING, help="SGD only.")] = None,
+    schedule: Annotated[
+        Schedule | None, option(panel=TRAINING, help="How the learning rate moves (default: one_cycle).")
+    ] = None,
+    loss: Annotated[
+        Loss | None, option(panel=TRAINING, help="What is made small (default: the network's own, cross_entropy).")
+    ] = None,
+    focal_gamma: Annotated[
+        float | None, option(panel=TRAINING, help="Loss focal: how much sure images lose weight (default: 2).")
+    ] = None,
+    rubbish_penalty: Annotated[
+        float | None, option(panel=TRAINING, help="Loss rbf: the penalty of no class at all (default: 50).")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, option(panel=TRAINING, help="Share of the target spread over all classes (default: 0).")
+    ] = None,
+    class_weights: Annotated[
+        ClassWeights | None,
+        option(panel=TRAINING, help="balanced: rare classes weigh more in the loss (default: none)."),
+    ] = None,
+    clip_norm: Annotated[
+        float | None, option(panel=TRAINING, help="Clip the gradient to this norm (default: off).")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        option(
+            panel=TRAINING, help="Stop after so many epochs without a better validation loss; 0: never (default: 10)."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, option(panel=TRAINING, help="Of the split, the weights and the order (default: 0).")
+    ] = None,
+    log: Annotated[
+        list[Log] | None, option(panel=TRAINING, help="Also log to tensorboard or mlflow; may be repeated.")
+    ] = None,
+    device: Annotated[str | None, option(panel=MACHINE, help="auto, cpu, cuda, cuda:1, mps (default: auto).")] = None,
+    threads: Annotated[int | None, option(panel=MACHINE, help="CPU threads (default: torch's choice).")] = None,
+    mixed_precision: Annotated[
+        bool | None, option("--mixed-precision/--no-mixed-precision", panel=MACHINE, help="On CUDA (default: on).")
+    ] = None,
+    channels_last: Annotated[
+        bool | None, option("--channels-last/--no-channels-last", panel=MACHINE, help="Memory layout (default: on).")
+    ] = None,
+    memory_gib: Annotated[
+        float | None, option(panel=MACHINE, help="Keep decoded images on disk above this (default: 4).")
+    ] = None,
+) -> dict[str, Any]:
+    """Return what was said: field of the recipe → value."""
+    fields = {
+        "preset": preset,
+        "data_dir": str(data_dir) if data_dir is not None else None,
+        "path_column": path_column,
+        "label_column": label_column,
+        "group_column": group_column,
+        "source_column": source_column,
+        "split_column": split_column,
+        "classes": [name.strip() for name in classes.split(",")] if classes else None,
+        "skip_unreadable": skip_unreadable,
+        "accept": accept,
+        "split_by": split_by.value if split_by else None,
+        "validation": validation,
+        "test": test,
+        "split_seed": split_seed,
+        "size": parse_size(size),
+        "channels": channels,
+        "fit": fit.value if fit else None,
+        "model": model,
+        "model_options": parse_pairs(model_option, "--model-option") if model_option else None,
+        "epochs": epochs,
+        "epoch_images": epoch_images,
+        "time_limit_s": time_limit,
+        "batch_size": batch_size,
+        "optimizer": optimizer.value if optimizer else None,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "schedule": schedule.value if schedule else None,
+        "loss": loss.value if loss else None,
+        "focal_gamma": focal_gamma,
+        "rubbish_penalty": rubbish_penalty,
+        "label_smoothing": label_smoothing,
+        "class_weights": class_weights.value if class_weights else None,
+        "clip_norm": clip_norm,
+        "patience": patience,
+        "seed": seed,
+        "log": [one.value for one in log] if log else None,
+        "device": device,
+        "threads": threads,
+        "mixed_precision": mixed_precision,
+        "channels_last": channels_last,
+        "memory_gib": memory_gib,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def with_recipe_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give `verb`, which ends in ``**options``, the options of `recipe_options` in their place."""
+    hints = {**get_type_hints(verb, include_extras=True), **get_type_hints(recipe_options, include_extras=True)}
+    own = [one for one in inspect.signature(verb).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    shared = inspect.signature(recipe_options).parameters.values()
+    named = [one.replace(annotation=hints[one.name]) for one in (*own, *shared)]
+    verb.__annotations__ = {**{one.name: hints[one.name] for one in named}, "return": None}
+    verb.__signature__ = inspect.Signature(named)  # type: ignore[attr-defined]  # typer reads the options from it
+    return verb

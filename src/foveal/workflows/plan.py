@@ -1,0 +1,90 @@
+"""What is to be trained on what: the recipe to start from, its source opened, everything left open chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from foveal.classifier.device import choose_device
+from foveal.data.dataset import Dataset
+from foveal.data.load import load
+from foveal.errors import ClassifierError, UsageError
+from foveal.models.catalog import checked_options, find
+from foveal.progress import Progress
+from foveal.training.loggers import refuse_missing
+from foveal.training.preset import find_preset
+from foveal.training.recipe import Recipe, parse_recipe, read_recipe
+from foveal.workflows.network import refuse_unbuildable
+from foveal.workflows.prepare import Prepared, prepare, refuse_unfit
+
+
+def given_recipe(recipe: Recipe | str | Path | None, changes: Mapping[str, Any], source: object = None) -> Recipe:
+    """Return the recipe to start from with `changes`, which may name a preset to start from instead.
+
+    The data_dir of a recipe for another source than `source` is left out. Raises UsageError when `recipe`
+    names a file that is not there or holds none, or when a preset is named beside it.
+    """
+    start = _start(recipe, changes)
+    if "data_dir" not in changes and source is not None and str(source) != start.source:
+        return start.changed({"data_dir": None})
+    return start
+
+
+def _start(recipe: Recipe | str | Path | None, changes: Mapping[str, Any]) -> Recipe:
+    if changes.get("preset") is not None:
+        if recipe is not None:
+            raise UsageError("A preset and a recipe are both something to start from; give only one of them.")
+        return parse_recipe(find_preset(changes["preset"]).fields_with(changes))
+    if recipe is None or isinstance(recipe, Recipe):
+        return (recipe or Recipe()).changed(changes)
+    if not Path(recipe).is_file():
+        raise UsageError(f"There is no recipe {recipe}.")
+    try:
+        return read_recipe(Path(recipe)).changed(changes)
+    except ClassifierError as error:
+        raise UsageError(f"{recipe} is no recipe in TOML: {error}") from error
+
+
+def open_source(source: object, recipe: Recipe, progress: Progress) -> tuple[Dataset, Recipe]:
+    """Return the dataset of `source`, or of the recipe where that is None, and the recipe that names it.
+
+    The network, its options, the device and the loggers are checked first, since that is quick.
+    """
+    if source is None and not recipe.source:
+        raise UsageError("Say what to train on: a folder, an archive, a manifest, or a name such as digits.")
+    entry = find(recipe.model)
+    options = checked_options(entry, recipe.model_options)
+    choose_device(recipe.device)
+    refuse_missing(recipe.log)
+    wanted = source if source is not None else recipe.source
+    dataset = (
+        wanted
+        if isinstance(wanted, Dataset)
+        else load(wanted, columns=recipe.columns, classes=recipe.classes, data_dir=recipe.data_dir, progress=progress)
+    )
+    refuse_unfit(dataset)
+    loss = recipe.loss or entry.loss
+    changes = {"source": dataset.origin, "model": entry.name, "model_options": options, "loss": loss}
+    return dataset, recipe.changed(changes)
+
+
+def settle(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) -> tuple[Prepared, Recipe]:
+    """Return `dataset` prepared for training, and the recipe with everything chosen that was left open."""
+    if early_size := recipe.size or find(recipe.model).native_size:
+        refuse_unbuildable(recipe, len(dataset.classes), recipe.channels or 1, early_size)
+    prepared = prepare(dataset, recipe, scratch, progress)
+    preprocess = prepared.preprocess
+    recipe = recipe.resolved(
+        train_images=len(prepared.split.indices("train")),
+        size=(preprocess.height, preprocess.width),
+        channels=preprocess.channels,
+        device=str(choose_device(recipe.device)),
+        threads=torch.get_num_threads(),
+    )
+    refuse_unbuildable(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
+    for finding in prepared.findings:
+        progress.line(f"note: {finding.sentence}{' (accepted)' if finding.accepted else ''}")
+    return prepared, recipe

@@ -1,0 +1,231 @@
+"""Repeat: the same recipe with several seeds, to see how much of a figure is chance.
+
+::
+
+    runs/<name>/
+      recipe.toml     what all repeats share
+      repeats.json    seeds and split; once all have run, the figures
+      repeats.html    the page
+      repeats/<k>/    run k, a run like any other
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foveal.errors import ClassifierError, Interrupted, UsageError
+from foveal.evaluation.spread import Spread, spread
+from foveal.files import locked, saying_why, write_json
+from foveal.progress import Progress
+from foveal.report.repeats import write_repeats_page
+from foveal.run import SCHEMA_VERSION, Run, read_json
+from foveal.training.recipe import Recipe, read_recipe
+from foveal.workflows.begin import begin
+from foveal.workflows.place import free_name, refuse_existing, refuse_inside, refuse_unwritable
+from foveal.workflows.plan import given_recipe, open_source
+from foveal.workflows.resume import REPEATS as PLAN
+from foveal.workflows.resume import resume as go_on
+
+PAGE = "repeats.html"
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Runs that differ in their seed only, and what they say together."""
+
+    path: Path
+    runs: tuple[Run, ...]
+    seeds: tuple[int, ...]
+    test_accuracy: Spread
+    same_test_images: bool
+
+    @property
+    def page_file(self) -> Path:
+        """The page with the dot plot."""
+        return self.path / PAGE
+
+
+def repeat(
+    source: object = None,
+    times: int = 5,
+    *,
+    recipe: Recipe | str | Path | None = None,
+    preset: str | None = None,
+    new_split: bool = False,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    progress: bool = True,
+) -> Repeats:
+    """Train `times` runs with the seeds seed, seed + 1, … and return them with mean, deviation and interval.
+
+    All runs share one split, drawn by the recipe's seed, so that they differ in the first weights and the
+    order of the images alone. With `new_split` each draws a split of its own: then the choice of the images
+    is part of the spread, and the interval is widened for splits that overlap.
+
+    Args:
+        source: a Dataset, or anything that `foveal.load` takes.
+        times: how many runs, two or more.
+        recipe: a Recipe or a TOML file; its `time_limit_s` is that of each run.
+        preset: a name of ``foveal presets`` to start from instead.
+        new_split: draw the split anew for each run.
+        out: the directory to make; ``runs/<source>-<model>-repeats`` by default.
+        resume: such a directory to go on with; everything else is then taken from it (give `source` again
+            only when it was trained on arrays, or its data have moved).
+        progress: whether to show progress on standard error.
+
+    Raises:
+        FovealError: as `foveal.train`.
+    """
+    changes = {} if preset is None else {"preset": preset}
+    return repeat_or_resume(
+        source,
+        times=None if resume is not None else times,
+        recipe=recipe,
+        changes=changes,
+        new_split=new_split,
+        out=out,
+        resume=resume,
+        progress=progress,
+    )
+
+
+def repeat_or_resume(
+    source: object,
+    *,
+    times: int | None,
+    recipe: Recipe | str | Path | None,
+    changes: Mapping[str, Any],
+    new_split: bool,
+    out: str | Path | None,
+    resume: str | Path | None,
+    progress: bool = True,
+) -> Repeats:
+    """Do what `repeat` says, with `changes` to the recipe; what the command line calls."""
+    with Progress(silent=not progress) as display:
+        if resume is not None:
+            if changes.keys() - {"data_dir"} or recipe is not None or out is not None or new_split or times is not None:
+                raise UsageError(f"resume goes on with the recipe of {resume}; it takes no other options.")
+            return _resume(Path(resume), source, changes.get("data_dir"), display)
+        if times is None:
+            raise UsageError("A new split for each run is for repeats: say how many.")
+        return _begin(source, times, given_recipe(recipe, changes, source), new_split, out, display)
+
+
+def _begin(
+    source: object, times: int, recipe: Recipe, new_split: bool, out: str | Path | None, progress: Progress
+) -> Repeats:
+    """Make the directory of the repeats and train them."""
+    if times < 2:
+        raise UsageError(f"A spread needs two runs or more, not {times}.")
+    if new_split and recipe.split_seed is not None:
+        raise UsageError("A split_seed is for one split; with a new split for each run leave it out.")
+    if out is not None:
+        refuse_existing(Path(out))
+    dataset, recipe = open_source(source, recipe, progress)
+    home = Path(out) if out is not None else free_name(Path("runs"), f"{dataset.name}-{recipe.model}-repeats")
+    refuse_unwritable(home)
+    refuse_inside(home, dataset)
+    if not new_split and recipe.split_seed is None:
+        recipe = recipe.changed({"split_seed": recipe.seed})
+    seeds = [recipe.seed + number for number in range(times)]
+    part = home.with_name(f".{home.name}.{os.getpid()}.part")
+    try:
+        with saying_why(home):
+            part.mkdir(parents=True)
+        recipe.write(part / "recipe.toml")
+        write_json(part / PLAN, _plan(part, seeds, new_split))
+        with saying_why(home):
+            part.rename(home)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    with locked(home):
+        return _carry_on(home, dataset, None, recipe, progress)
+
+
+def _resume(home: Path, source: object, data_dir: str | Path | None, progress: Progress) -> Repeats:
+    """Go on with the repeats in `home`: the run that was interrupted, then those that had not begun."""
+    plan = read_json(home / PLAN)
+    with locked(home):
+        if plan.get("recipe_sha256") != _sha256(home / "recipe.toml"):
+            raise ClassifierError(
+                f"{home / 'recipe.toml'} is missing or was changed after the repeats began; restore it, or train anew."
+            )
+        recipe = read_recipe(home / "recipe.toml")
+        if source is None and not recipe.source:
+            raise UsageError(f"{home} was trained on arrays: give them again, foveal.repeat(dataset, resume=…).")
+        return _carry_on(home, source, data_dir, recipe, progress)
+
+
+def _carry_on(home: Path, source: object, data_dir: str | Path | None, recipe: Recipe, progress: Progress) -> Repeats:
+    """Train what is not trained yet, then draw the sum of all runs."""
+    plan = read_json(home / PLAN)
+    try:
+        seeds, new_split = [int(seed) for seed in plan["seeds"]], bool(plan["new_split"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ClassifierError(f"{home / PLAN} is damaged: {error!r}.") from error
+    runs = [Run(home / "repeats" / str(number)) for number in range(1, len(seeds) + 1)]
+    for number, (run, seed) in enumerate(zip(runs, seeds, strict=True), 1):
+        if run.is_finished:
+            continue
+        progress.line(f"run {number} of {len(seeds)}, seed {seed}")
+        try:
+            if run.recipe_file.is_file():
+                go_on(run, source, data_dir, progress)
+            else:
+                begin(source, _moved(recipe, data_dir).changed({"seed": seed}), run.path, progress)
+        except Interrupted as error:
+            again = f"foveal train --resume {shlex.quote(str(home))}"
+            raise Interrupted(f"Stopped; nothing is lost. Go on with: {again}") from error
+    repeats = _summed(home, runs, seeds)
+    write_json(home / PLAN, {**_plan(home, seeds, new_split), **_figures(repeats)})
+    write_repeats_page(repeats.page_file, runs, seeds, repeats.test_accuracy, repeats.same_test_images)
+    return repeats
+
+
+def _moved(recipe: Recipe, data_dir: str | Path | None) -> Recipe:
+    return recipe if data_dir is None else recipe.changed({"data_dir": str(data_dir)})
+
+
+def _summed(home: Path, runs: Sequence[Run], seeds: Sequence[int]) -> Repeats:
+    """Return what the finished `runs` say together."""
+    tested = [frozenset(row["record_id"] for row in run.splits if row["split"] == "test") for run in runs]
+    same = len(set(tested)) == 1
+    values = [float(run.metrics["test"]["accuracy"]["value"]) for run in runs]
+    learned = sum(row["split"] == "train" for row in runs[0].splits)
+    overlap = 0.0 if same else len(tested[0]) / max(learned, 1)
+    return Repeats(home, tuple(runs), tuple(seeds), spread(values, overlap=overlap), same)
+
+
+def _plan(home: Path, seeds: Sequence[int], new_split: bool) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "seeds": list(seeds),
+        "new_split": new_split,
+        "recipe_sha256": _sha256(home / "recipe.toml"),
+    }
+
+
+def _figures(repeats: Repeats) -> Mapping[str, Any]:
+    """Return what repeats.json says once all runs are finished."""
+    accuracy = repeats.test_accuracy
+    return {
+        "same_test_images": repeats.same_test_images,
+        "test_images": [run.metrics["test"]["n"] for run in repeats.runs],
+        "test_accuracy": {
+            "values": list(accuracy.values),
+            "mean": accuracy.mean.to_dict(),
+            "standard_deviation": accuracy.deviation,
+        },
+    }
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""

@@ -1,0 +1,87 @@
+"""An interrupted run goes on, by what it began with."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shlex
+from pathlib import Path
+
+from foveal.classifier.device import choose_device
+from foveal.data.catalog import is_named
+from foveal.data.load import load
+from foveal.errors import ClassifierError, DataError, UsageError
+from foveal.files import locked
+from foveal.progress import Progress
+from foveal.run import Run
+from foveal.training.loggers import refuse_missing
+from foveal.training.recipe import read_recipe
+from foveal.workflows.carry_on import carry_on
+from foveal.workflows.prepare import prepare
+
+REPEATS = "repeats.json"  # in a folder whose runs are repeats of one recipe
+
+
+def resume(run: Run, source: object, data_dir: str | Path | None, progress: Progress) -> Run:
+    """Go on with `run` where its last checkpoint stands, or with its evaluation and report."""
+    if (run.path / REPEATS).is_file():
+        raise UsageError(f"{run.path} holds repeats of a run; go on with foveal.repeat(resume=…).")
+    if not run.recipe_file.is_file():
+        raise ClassifierError(f"There is no run to resume at {run.path}: it holds no recipe.toml.")
+    with locked(run.path):
+        return _resume_locked(run, source, data_dir, progress)
+
+
+def _resume_locked(run: Run, source: object, data_dir: str | Path | None, progress: Progress) -> Run:
+    if run.is_finished:
+        progress.line(f"{run.path} is finished; its report is {run.report_file}")
+        return run
+    _refuse_changed(run)
+    recipe = read_recipe(run.recipe_file)
+    refuse_missing(recipe.log)
+    if source is None and not recipe.source:
+        raise UsageError(f"{run.path} was trained on arrays: give them again, foveal.train(dataset, resume=…).")
+    choose_device(recipe.device)
+    try:
+        dataset = load(
+            source if source is not None else recipe.source,
+            columns=recipe.columns,
+            classes=recipe.classes,
+            data_dir=data_dir if data_dir is not None or source is not None else recipe.data_dir,
+            progress=progress,
+        )
+    except DataError as error:
+        if is_named(recipe.source) and source is None and data_dir is None and recipe.data_dir is not None:
+            again = f"foveal train --resume {shlex.quote(str(run.path))} --data-dir DIR"
+            raise DataError(f"{error} Where the files lie now can be said again: {again}") from error
+        if source is not None or is_named(recipe.source) or Path(recipe.source).exists():
+            raise
+        raise DataError(
+            f"The images of {run.path} are not at {recipe.source}, seen from here; say where they are: "
+            f"foveal train SOURCE --resume {shlex.quote(str(run.path))}"
+        ) from error
+    began = run.audit["dataset"]
+    dataset = dataclasses.replace(dataset, name=began["name"], origin=began["origin"])  # moved images are the same
+    kept_split = {row["record_id"]: row["split"] for row in run.splits}
+    prepared = prepare(dataset, recipe, run.path, progress, kept_split=kept_split)
+    before = began["content_hash"]
+    if prepared.dataset.content_hash != before:
+        raise DataError(
+            f"The data of {run.path} have changed since it began (content {prepared.dataset.content_hash[:12]}, "
+            f"was {before[:12]}); restore them, or train anew."
+        )
+    return carry_on(run, prepared, recipe, progress)
+
+
+def _refuse_changed(run: Run) -> None:
+    """Raise ClassifierError when recipe, audit or splits are missing or are not those that the run began with."""
+    environment = run.environment
+    if not isinstance(environment.get("files"), dict):
+        raise ClassifierError(f"{run.environment_file} is damaged: it does not name the files of the run.")
+    for name, digest in environment["files"].items():
+        file = run.path / name
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            raise ClassifierError(
+                f"{file} is missing or was changed after the run began, so the run cannot go on as it was; restore the "
+                f"file, or train anew (--recipe takes a changed recipe)."
+            )

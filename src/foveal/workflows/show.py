@@ -1,0 +1,91 @@
+"""Show: what a source holds, in numbers and as a contact sheet, before anything is trained on it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from markupsafe import Markup
+
+from foveal.data.contact_sheet import sheet, strips
+from foveal.data.load import load
+from foveal.data.sources.manifest import Columns
+from foveal.data.summary import Summary, summarise
+from foveal.errors import OutputError
+from foveal.files import saying_why, write_text
+from foveal.progress import Progress
+from foveal.web import asset, page, templates
+
+HERE = "foveal.workflows"
+MOST_CHARACTERS = 4_200_000  # of all pictures together, so that the page stays below 5 MB
+MOST_UNREADABLE = 200
+MOST_SOURCES = 8
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What was found, and where the page lies."""
+
+    summary: Summary
+    pictures: int
+    page: Path
+
+
+def show(
+    source: object,
+    *,
+    out: str | Path | None = None,
+    per_class: int = 12,
+    columns: Columns | None = None,
+    data_dir: str | Path | None = None,
+    progress: bool = True,
+) -> Shown:
+    """Read every image of `source`, and write its contact sheet as one HTML file that needs nothing but itself.
+
+    Args:
+        source: anything that `foveal.load` takes.
+        out: the page; ``<name>-contact-sheet.html`` in the current folder by default. It must not exist.
+        per_class: how many images of each class the page shows, fewer where it would exceed 5 MB.
+        columns: which column of a manifest holds what.
+        data_dir: a folder with the files of a published data set.
+        progress: whether to show progress on standard error.
+
+    Raises:
+        FovealError: one of its classes, each saying what to do.
+    """
+    if out is not None:
+        _refuse_existing(Path(out))
+    with Progress(silent=not progress) as display:
+        dataset = load(source, columns=columns, data_dir=data_dir, progress=display)
+        target = Path(out) if out is not None else _free_name(dataset.name)
+        summary = summarise(dataset, dataset.scanned(display))
+        drawn = strips(dataset, per_class=per_class, most_characters=MOST_CHARACTERS, progress=display)
+    pictures = [picture for strip in drawn for picture in strip.pictures]
+    damaged = {one.record_id: one.reason for one in pictures if one.thumbnail is None}
+    summary = replace(summary, unreadable=tuple({**dict(summary.unreadable), **damaged}.items()))
+    body = templates(HERE).get_template("show.html.jinja").render(
+        summary=summary,
+        splits=list(summary.splits),
+        sources=list(summary.sources) if len(summary.sources) <= MOST_SOURCES else [],
+        unreadable=summary.unreadable[:MOST_UNREADABLE],
+        pictures=len(pictures),
+        sheet=sheet(drawn),
+    )  # fmt: skip
+    style = asset("foveal.web", "card.css") + asset(HERE, "show.css")
+    html = page(f"{summary.name}: contact sheet · Foveal", Markup(body), style=style, closed=True)
+    write_text(target, html.encode("utf-8", "replace").decode("utf-8"))  # names that are not UTF-8
+    return Shown(summary, len(pictures), target)
+
+
+def _refuse_existing(out: Path) -> None:
+    with saying_why(out):
+        if out.exists():
+            raise OutputError(f"{out} exists already; choose another --out.")
+
+
+def _free_name(name: str) -> Path:
+    """Return a page in the current folder called after the dataset, with -2, -3, … where it is taken."""
+    stem = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "data"
+    names = [f"{stem}-contact-sheet{suffix}.html" for suffix in ("", *(f"-{number}" for number in range(2, 10_000)))]
+    return next(Path(one) for one in names if not Path(one).exists())
