@@ -1,8 +1,7 @@
 """How long until MNIST is answered with 98.5 %: the textbook script beside `foveal train`, each a fresh process.
 
-The textbook: LeNet-5 (tanh, average pooling), every image through Pad, ToTensor and Normalize one at a time in a
-`Dataset`, a `DataLoader` of batch 64, torch.optim.Adam at 1e-3, at most 5 epochs, the test images asked after each.
-It is written without torchvision, whose import would add two seconds to its time.
+The textbook: LeNet-5 (tanh, average pooling), torchvision's datasets.MNIST with Pad, ToTensor and Normalize, a
+`DataLoader` of batch 64, torch.optim.Adam at 1e-3, at most 5 epochs, the test images asked after each.
 
 Foveal: the presets `lenet5_speed` (the same network) and `speed` (a network below 100,000 parameters).
 
@@ -12,12 +11,15 @@ test images, ours to `metrics.json` of a run whose final test accuracy is at lea
 
     python bench/lenet_mnist.py [--seeds 10] [--textbook 3]
 
-Needs MNIST: FOVEAL_TEST_DATA, or ../shared/data beside the checkout.
+Needs MNIST: FOVEAL_TEST_DATA, or ../shared/data beside the checkout; and torchvision, which Foveal itself does
+not: pip install --no-deps torchvision==0.28.0 (with its dependencies it may replace torch by another build).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gzip
 import json
 import os
 import platform
@@ -52,9 +54,10 @@ def main() -> None:
     options.add_argument("--seeds", type=int, default=10, help="runs of each preset")
     options.add_argument("--textbook", type=int, default=3, help="runs of the textbook script")
     options.add_argument("--be-the-textbook", type=int, metavar="SEED", help=argparse.SUPPRESS)
+    options.add_argument("--folder", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.be_the_textbook is not None:
-        textbook(chosen.be_the_textbook)
+        textbook(chosen.be_the_textbook, Path(chosen.folder))
         return
     if not (DATA / "mnist").is_dir():
         sys.exit(f"There is no {DATA / 'mnist'}; FOVEAL_TEST_DATA says where the data are.")
@@ -73,10 +76,15 @@ def main() -> None:
 
 
 def run_textbook(seed: int) -> Outcome:
-    started = time.time()
-    command = [sys.executable, __file__, "--be-the-textbook", str(seed)]
-    answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return Outcome(answer["ended"] - started, answer["accuracy"])
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "MNIST" / "raw"  # as torchvision unpacks them; not counted
+        raw.mkdir(parents=True)
+        for file in (DATA / "mnist").glob("*-ubyte.gz"):
+            (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+        started = time.time()
+        command = [sys.executable, __file__, "--be-the-textbook", str(seed), "--folder", folder]
+        answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        return Outcome(answer["ended"] - started, answer["accuracy"])
 
 
 def run_preset(name: str, seed: int) -> Outcome:
@@ -108,41 +116,30 @@ def conclude(theirs: list[Outcome], ours: dict[str, list[Outcome]]) -> None:
         )
 
 
-def textbook(seed: int) -> None:
+def textbook(seed: int, folder: Path) -> None:
     """Train as tutorials do and print when, and how well, the first epoch ended that was good enough."""
-    import gzip
-
-    import numpy as np
     import torch
+
+    with contextlib.suppress(RuntimeError):  # beside a CPU build of torch, torchvision misses two operators of its own
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor x) -> Tensor")
+
     import torch.nn.functional as F
-    from PIL import Image, ImageOps
     from torch import nn
-    from torch.utils.data import DataLoader, Dataset
+    from torch.utils.data import DataLoader
+    from torchvision import datasets, transforms
 
-    class Mnist(Dataset[tuple[torch.Tensor, int]]):
-        def __init__(self, part: str) -> None:
-            images, labels = (
-                np.frombuffer(gzip.decompress((DATA / "mnist" / f"{part}-{kind}-ubyte.gz").read_bytes()), np.uint8)
-                for kind in ("images-idx3", "labels-idx1")
-            )
-            self.images, self.labels = images[16:].reshape(-1, 28, 28), labels[8:]
-
-        def __len__(self) -> int:
-            return len(self.labels)
-
-        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-            image = ImageOps.expand(Image.fromarray(self.images[index]), 2)  # Pad(2)
-            x = torch.from_numpy(np.array(image)).unsqueeze(0).float().div(255)  # ToTensor: (1, 32, 32)
-            return (x - 0.1307) / 0.3081, int(self.labels[index])  # Normalize
-
+    prepare = transforms.Compose(
+        [transforms.Pad(2), transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+    )  # (1, 32, 32)
     torch.manual_seed(seed)
     network = nn.Sequential(
         nn.Conv2d(1, 6, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(),
         nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10),
     )  # fmt: skip
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    train = DataLoader(Mnist("train"), batch_size=64, shuffle=True)
-    test = DataLoader(Mnist("t10k"), batch_size=1_000)
+    train = DataLoader(datasets.MNIST(folder, train=True, transform=prepare), batch_size=64, shuffle=True)
+    test = DataLoader(datasets.MNIST(folder, train=False, transform=prepare), batch_size=1_000)
     accuracy = 0.0
     for _ in range(EPOCHS):
         network.train()

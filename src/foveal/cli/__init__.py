@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 
@@ -11,9 +10,10 @@ STOPPED = "Stopped. A run directory that exists already goes on with: foveal tra
 
 def main() -> None:
     """Run the command line: print what a FovealError says and exit with its code; no traceback for a user's mistake."""
+    from foveal.cli.process import settle_process
     from foveal.errors import FovealError, OutputError, ResourceError
 
-    gc.set_threshold(100_000, 50, 50)  # what is imported stays: looking for garbage in it cost a tenth of the start
+    settle_process()
     try:
         _call()
     except FovealError as error:

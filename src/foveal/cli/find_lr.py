@@ -31,10 +31,10 @@ def find_lr(
     with Progress() as progress:
         found = find_rate(source, given_recipe(recipe, changes, source), out, progress)
     test = found.test
-    if test.lowest is None or found.learning_rate is None:
+    if test.bottom is None or found.learning_rate is None:
         typer.echo("The loss never fell clearly, so no learning rate is suggested; look at the plot.")
     else:
-        typer.echo(f"lowest loss    {test.lowest:.2g}   steepest {test.steepest:.2g}   valley {test.valley:.2g}")
+        typer.echo(f"the loss fell  fastest at {test.steepest:.2g}, nearly all the way until {test.bottom:.2g}")
         typer.echo(f"learning rate  {found.learning_rate:g}")
         typer.echo(f"train with it  {found.command}")
     typer.echo(f"plot           {found.page_file}")

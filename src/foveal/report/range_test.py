@@ -61,12 +61,12 @@ def range_test_figure(test: RangeTest, rate: float | None) -> str:
 
 def sentence(test: RangeTest, rate: float | None) -> str:
     """Return the plot in words."""
-    if rate is None or test.lowest is None:
+    if rate is None or test.bottom is None:
         return "The loss never fell clearly over all rates that were tried."
     end = f", and diverged at {test.rates[-1]:.2g}" if test.diverged else ""
     return (
-        f"The loss fell fastest at a learning rate of {test.steepest:.2g} and was lowest at {test.lowest:.2g}{end}; "
-        f"{rate:g} is suggested."
+        f"The loss fell fastest at a learning rate of {test.steepest:.2g}, nearly all the way until "
+        f"{test.bottom:.2g}{end}; {rate:g} is suggested."
     )
 
 
@@ -99,9 +99,10 @@ def drawing(test: RangeTest, rate: float | None) -> list[Markup]:
     parts += [element("circle", class_="batch", cx=x(one), cy=y(loss), r=2.2) for one, loss in seen]
     course = [(x(one), y(loss)) for one, loss in zip(test.rates, test.smoothed, strict=True) if loss <= high]
     parts.append(element("path", class_="course", d="M" + " L".join(f"{a:.1f} {b:.1f}" for a, b in course)))
-    if rate is not None and test.lowest is not None and test.steepest is not None:
+    if rate is not None and test.bottom is not None and test.steepest is not None:
         parts += [_upright("other", x(test.steepest), 48, bottom, f"steepest {test.steepest:.2g}", "end")]
-        parts += [_upright("other", x(test.lowest), 48, bottom, f"lowest {test.lowest:.2g}", "start")]
+        if rate < test.bottom / 2:
+            parts += [_upright("other", x(test.bottom), 48, bottom, f"bottom {test.bottom:.2g}", "start")]
         parts += [_upright("chosen", x(rate), 30, bottom, f"suggested: {rate:g}", "middle")]
         at = test.smoothed[min(range(len(test.rates)), key=lambda i: abs(math.log(test.rates[i] / rate)))]
         parts.append(element("circle", class_="at", cx=x(rate), cy=y(at), r=5))

@@ -109,7 +109,7 @@ def _write(found: FoundRate, recipe: Recipe, settled: Recipe, name: str) -> None
             "batch_size": settled.batch_size,
             "schedule": settled.schedule,
             "learning_rate": found.learning_rate,
-            "lowest": test.lowest,
+            "bottom": test.bottom,
             "steepest": test.steepest,
             "valley": test.valley,
             "diverged": test.diverged,

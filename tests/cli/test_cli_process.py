@@ -1,0 +1,37 @@
+"""The command keeps the memory that it has freed."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import ctypes, resource, sys
+if "settled" in sys.argv:
+    from foveal.cli.process import settle_process
+    settle_process()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+def use():
+    room = libc.malloc(64 << 20)
+    ctypes.memset(room, 1, 64 << 20)
+    libc.free(room)
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc is asked for it"
+)
+def test_freed_memory_is_used_again_without_page_faults():
+    def faults(*words: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", FAULTS, *words], capture_output=True, check=True).stdout)
+
+    assert faults("settled") < 50 < faults()
