@@ -37,6 +37,8 @@ check: $(VENV)/.installed-all
 bench: $(VENV)/.installed-test
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/lenet_epoch.py
+	$(PIP) --no-deps torchvision==0.28.0  # the textbook's; without --no-deps it may replace torch
+	$(BIN)/python bench/lenet_mnist.py
 
 docs: $(VENV)/.installed-all
 	$(BIN)/mkdocs build --quiet --strict

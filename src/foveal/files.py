@@ -96,8 +96,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write rows of as many texts or numbers as `header` has; what needs quotes gets them."""
-    lines = [list(header), *rows]
-    plain = "\n".join([",".join(map(str, line)) for line in lines]) + "\n"
+    lines = [list(header), *([one if isinstance(one, str) else str(one) for one in row] for row in rows)]
+    plain = "\n".join(map(",".join, lines)) + "\n"
     special = plain.count(",") + plain.count("\n") > len(lines) * len(header) or '"' in plain or "\r" in plain
     write_text(path, _quoted(lines) if special else plain)
 

@@ -75,12 +75,17 @@ class Dataset:
     def content_hash(self) -> str:
         """SHA-256 over every image's content, label, group, source and given split, whatever their order."""
         names = np.array([*self.classes, ""])  # index -1 is the empty name
-        columns = (self.scan.digests, names[self.labels], self.groups, self.sources, self.given_splits)
+        columns = (names[self.labels], self.groups, self.sources, self.given_splits)
         digests = self.scan.digests.astype("S")
         order = np.argsort(digests, kind="stable")
         if (digests[order[1:]] == digests[order[:-1]]).any():  # copies: the other columns decide
-            order = np.lexsort(columns[::-1])
-        return hashlib.sha256(json.dumps([column[order].tolist() for column in columns]).encode()).hexdigest()
+            order = np.lexsort((*columns[::-1], digests))
+        content = hashlib.sha256(digests[order].tobytes())
+        for column in columns:
+            values, numbers = np.unique(column, return_inverse=True)
+            content.update(json.dumps(values.tolist()).encode())
+            content.update(numbers[order].astype("<u4").tobytes())
+        return content.hexdigest()
 
     def take(self, indices: np.ndarray) -> Dataset:
         """Return the dataset of the records at `indices`, in that order, with the same classes."""

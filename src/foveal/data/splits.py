@@ -45,6 +45,7 @@ def make_split(
     test: float,
     split_by: SplitBy,
     copies: np.ndarray | None = None,
+    units: np.ndarray | None = None,
 ) -> Split:
     """Return the split of `dataset`.
 
@@ -52,7 +53,8 @@ def make_split(
     validation. `validation` and `test` are shares of the images that are divided; validation takes at
     most 5,000 (beyond that another image hardly sharpens the figure), unless there are more classes
     than that. Among the divided, images with the same content always stay together, also those to
-    which `copies` (N,), a hash of what the network sees of each, gives the same value.
+    which `copies` (N,), a hash of what the network sees of each, gives the same value. `units` (N,) are those
+    of `find_units` by group, where they are known already.
 
     Raises DataError when a class has too few groups to be in every split, when groups that hold
     several classes cannot be divided so, or when a given split lacks a class.
@@ -71,7 +73,12 @@ def make_split(
         raise DataError(f"{dataset.name} has the splits {', '.join(sorted(given))}, but none to train on.")
     grouped = bool((dataset.groups != "").any())
     if shares:
-        together = find_units(dataset, by_group=grouped and split_by == "group", copies=copies)
+        by_group = grouped and split_by == "group"
+        together = (
+            units
+            if units is not None and by_group == grouped
+            else find_units(dataset, by_group=by_group, copies=copies)
+        )
         _divide(dataset, assigned, together, shares, seed)
     _refuse_absent(dataset, assigned)
     by = "given" if not shares else ("group" if grouped and split_by == "group" else "image")

@@ -16,11 +16,11 @@ def write_predictions(
     """Write record_id, label, predicted, probability (of the predicted class) and ``p:<class>`` for every class."""
     predicted = probabilities.argmax(axis=1)
     header = ["record_id", "label", "predicted", "probability", *(f"p:{name}" for name in classes)]
+    numbers = [(("%.9f " * len(classes)) % tuple(row)).split() for row in probabilities.tolist()]
+    columns = (record_ids, labels.tolist(), predicted.tolist(), numbers)
     rows = (
-        [record_id, classes[label], classes[guess], f"{row[guess]:.9f}", *(f"{value:.9f}" for value in row)]
-        for record_id, label, guess, row in zip(
-            record_ids, labels.tolist(), predicted.tolist(), probabilities.tolist(), strict=True
-        )
+        [record_id, classes[label], classes[guess], row[guess], *row]
+        for record_id, label, guess, row in zip(*columns, strict=True)
     )
     write_csv(path, header, rows)
 

@@ -80,13 +80,13 @@ def prepare(
     used = dataset if not skipped else dataset.take(readable[kept])
     pixels = _compacted(pixels, kept)
     copies = _seen_digests(used, preprocess, pixels)
-    split = _stored_split(used, kept_split) if kept_split is not None else _drawn_split(used, recipe, copies)
+    units = find_units(used, by_group=True, copies=copies)
+    split = _stored_split(used, kept_split) if kept_split is not None else _drawn_split(used, recipe, copies, units)
     findings = audit.check(used, split.assigned, torn_on_purpose=recipe.split_by == "image", copies=copies)
     findings = audit.refuse_blocking(findings, recipe.accept, NAMES)
     if skipped:
         findings.insert(0, _skipped(dataset, skipped))
     mean, std = mean_and_std(pixels, split.indices("train"), preprocess)
-    units = find_units(used, by_group=True, copies=copies)
     return Prepared(used, split, findings, replace(preprocess, mean=mean, std=std), pixels, units)
 
 
@@ -98,7 +98,7 @@ def _seen_digests(dataset: Dataset, preprocess: Preprocess, pixels: np.ndarray) 
     return pixel_digests(pixels)
 
 
-def _drawn_split(dataset: Dataset, recipe: Recipe, copies: np.ndarray) -> Split:
+def _drawn_split(dataset: Dataset, recipe: Recipe, copies: np.ndarray, units: np.ndarray) -> Split:
     return make_split(
         dataset,
         seed=recipe.seed if recipe.split_seed is None else recipe.split_seed,
@@ -106,6 +106,7 @@ def _drawn_split(dataset: Dataset, recipe: Recipe, copies: np.ndarray) -> Split:
         test=recipe.test,
         split_by=recipe.split_by,
         copies=copies,
+        units=units,
     )
 
 
