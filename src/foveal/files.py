@@ -102,7 +102,8 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
     write_text(path, _quoted(lines) if special else plain)
 
 
-def _quoted(lines: Iterable[Sequence[object]]) -> str:
+def _quoted(lines: Sequence[Sequence[str]]) -> str:
+    returns = any("\r" in one for line in lines for one in line)  # Python 3.11 leaves them bare, and reads two rows
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL).writerows(lines)
     return buffer.getvalue()

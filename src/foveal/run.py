@@ -146,7 +146,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")  # not read_text: it would turn \r within a name into \n
     except FileNotFoundError as error:
         raise ClassifierError(f"{path} is missing.") from error
     except (OSError, UnicodeDecodeError) as error:

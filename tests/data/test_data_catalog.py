@@ -77,10 +77,15 @@ def test_mnist_from_a_copy(real_data: Path) -> None:
 
 
 def test_the_files_of_another_data_set_are_not_mnist(real_data: Path, tmp_path: Path) -> None:
-    assert "holds IDX files, but not all of Fashion-MNIST's" in refusal("fashion_mnist", data_dir=real_data / "mnist")
+    message = refusal("fashion_mnist", data_dir=real_data / "mnist")
+    assert "holds IDX files, but of other images than Fashion-MNIST's, perhaps MNIST's; to take them" in message
     for file in (real_data / "mnist").glob("train-*"):
         shutil.copy(file, tmp_path)
     assert "holds IDX files, but not all of MNIST's" in refusal("mnist", data_dir=tmp_path)
+
+
+def test_the_names_that_a_data_dir_goes_with() -> None:
+    assert catalog.WITH_FILES == ("mnist", "fashion_mnist", "cifar10", "cifar100", "cifar100_coarse")
 
 
 @pytest.fixture

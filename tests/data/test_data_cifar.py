@@ -214,7 +214,7 @@ def test_class_folders_are_not_cifar(tmp_path: Path, class_folders: Path) -> Non
 
 
 def test_a_data_dir_goes_with_a_published_name(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"A data_dir goes with a name of the catalog \(digits, "):
+    with pytest.raises(UsageError, match=r"A data_dir goes with a name of the catalog \(mnist, "):
         load(tmp_path, data_dir=tmp_path)
     with pytest.raises(UsageError, match="digits needs no files; leave --data-dir out"):
         load("digits", data_dir=tmp_path)

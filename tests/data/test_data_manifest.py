@@ -238,3 +238,11 @@ def test_what_a_csv_writer_wrote_is_read_back(
     text = ("\ufeff" if bom else "") + buffer.getvalue()
     dataset = load(manifest(tmp_path_factory.getbasetemp(), text))
     assert {row[0]: row[1:3] for row in rows(dataset)} == expected
+
+
+def test_a_column_that_may_be_the_patient_is_named_when_it_is_not_used(folder: Path) -> None:
+    ids = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))]
+    text = "path,label,mrn\n" + "".join(f"{one},a,{row}\n" for row, one in enumerate(ids))
+    (note,) = load(manifest(folder, text)).notes
+    assert "no column of list.csv was taken for the patients" in note and "mrn (--group-column NAME)" in note
+    assert load(manifest(folder, text), columns=Columns(group="mrn")).notes == ()

@@ -145,7 +145,6 @@ def changed(value: float, dtype: str = "f4", scale: float = 1) -> np.ndarray:
         changed(0.5),
         changed(-1.0),
         changed(256.0),
-        changed(float("nan")),
         changed(float("inf")),
         changed(-1, "i4"),
         changed(1_000, "i4"),
@@ -157,34 +156,42 @@ def changed(value: float, dtype: str = "f4", scale: float = 1) -> np.ndarray:
 )
 def test_values_that_could_mean_something_else_are_refused(images: np.ndarray, tmp_path: Path) -> None:
     message = refusal(saved(tmp_path, X=images, Y=Y))
-    assert f'"x" is {images.dtype} from ' in message
+    assert f'"X" is {images.dtype} from ' in message
     assert "(x * 255).round().astype('uint8') for values between 0 and 1." in message
 
 
 @pytest.mark.parametrize(
     ("arrays_", "words"),
     [
-        ({"X": X}, "holds the arrays x, but no images with labels under names known here"),
-        ({"X": X, "Y": Y, "images": X, "labels": Y}, "are the images and labels x and y or images and labels?"),
-        ({"X": X, "Y": Y, "x_train": X, "y_train": Y}, "are the images and labels x and y or x_train and y_train?"),
+        ({"X": X}, "holds the arrays X, but no images with labels under names known here"),
+        ({"X": X, "Y": Y, "images": X, "labels": Y}, "are the images and labels X and Y or images and labels?"),
+        ({"X": X, "Y": Y, "x_train": X, "y_train": Y}, "are the images and labels X and Y or x_train and y_train?"),
         ({"x_train": X, "y_train": Y, "x_test": X}, 'holds "x_test" but not "y_test".'),
         ({"x_train": X, "y_train": Y, "y_test": Y}, 'holds "y_test" but not "x_test".'),
         ({"x_val": X, "y_val": Y, "x_valid": X, "y_valid": Y}, "holds one split under two names"),
-        ({"X": X, "Y": Y[:5]}, '"x" has 6 images, "y" 5 labels.'),
+        ({"X": X, "Y": Y[:5]}, '"X" has 6 images, "Y" 5 labels.'),
         ({"x_train": X, "y_train": Y, "x_test": X[:, 1:], "y_test": Y}, "images of different shapes: [(4, 4, 3), (5,"),
         ({"X": X.transpose(0, 3, 1, 2), "Y": Y}, "Move the channels last with x.transpose(0, 2, 3, 1)."),
-        ({"X": X, "Y": Y.astype(float)}, '"y" is float64 of the shape (6,); labels are whole numbers'),
+        ({"X": X, "Y": Y.astype(float)}, '"Y" is float64 of the shape (6,); labels are whole numbers'),
         ({"X": X, "Y": np.eye(3)[Y] * 2}, "not one-hot: 6 rows do not have one 1 among zeros:\n  row 0"),
         ({"X": X, "Y": np.eye(3)[Y] + np.eye(3)[[2, 0, 2, 2, 1, 0]]}, "not one-hot: 6 rows"),
         ({"X": X, "Y": np.zeros((6, 3), int)}, "not one-hot: 6 rows"),
-        ({"X": X, "Y": Y[:, None, None]}, '"y" is int64 of the shape (6, 1, 1)'),
+        ({"X": X, "Y": Y[:, None, None]}, '"Y" is int64 of the shape (6, 1, 1)'),
         (
             {"X": X, "Y": Y - 1, "classes": np.array(["a", "b", "c"])},
             "Labels go from -1 to 1, but 3 classes are named.",
         ),
         ({"X": X, "Y": Y, "classes": np.arange(3)}, '"classes" is int64 of the shape (3,), not a list of names.'),
         ({"X": X > 3, "Y": Y}, "The images are bool; give uint8"),
-        ({"X": np.array([X, None], object), "Y": Y}, '"x" holds Python objects, which only a pickle could bring back.'),
+        ({"X": np.array([X, None], object), "Y": Y}, '"X" holds Python objects, which only a pickle could bring back.'),
+        ({"X": X, "Y": Y.astype(object)}, '"Y" holds Python objects, which only a pickle could bring back. Save names'),
+        ({"X": X, "Y": Y.astype(object)}, "y.astype(str)."),
+        ({"X": X[:0], "Y": np.array([])}, 'holds no images: "X" has the shape (0, 5, 4, 3).'),
+        ({"X": np.float32(3), "Y": Y}, '"X" is a single value; images are (N, H, W)'),
+        ({"X": changed(float("nan")), "Y": Y}, "values that are no numbers (NaN), in 1 of 6 images; leave these"),
+        ({"X": X, "Y": Y, "Classes": np.array(["a", "b\x1b[31m", "c"])}, '"Classes" holds class names with control'),
+        ({"X": X, "Y": np.array(["a", "b\n", "c"])[Y]}, "or line breaks; write them without:\n  b\\n"),
+        ({"X": X, "Y": np.array([b"a", "b\x9b".encode(), b"c"])[Y]}, "write them without:\n  b\\x9b"),
     ],
 )
 def test_what_is_refused(arrays_: dict[str, np.ndarray], words: str, tmp_path: Path) -> None:
@@ -213,13 +220,14 @@ def zipped(folder: Path, **members: bytes) -> Path:
     ("content", "words"),
     [
         (header((10**6, 10**6)) + bytes(10), "announces 1,000,000,000,000 bytes; the limit is 8 GiB"),
-        (header((6, 5, 4)) + bytes(119), '"x" announces 120 bytes, 119 follow its header.'),
-        (header((6, 5, 4)) + bytes(1 << 20), '"x" announces 120 bytes, 1,048,576 follow its header.'),
-        (header((-6, 5, 4)) + bytes(120), '"x" is no array of NumPy'),
-        (header((6, 5), "|S0"), '"x" is no array of NumPy'),
-        (b"\x93NUMPY\x09\x00" + bytes(200), '"x" is no array of NumPy: '),
-        (b"", '"x" is no array of NumPy'),
-        (b"\x80\x04K\x01.", '"x" is no array of NumPy'),
+        (header((6, 5, 4)) + bytes(119), '"X" announces 120 bytes, 119 follow its header.'),
+        (header((6, 5, 4)) + bytes(1 << 20), '"X" announces 120 bytes, 1,048,576 follow its header.'),
+        (header((-6, 5, 4)) + bytes(120), '"X" is no array of NumPy'),
+        (header((6, 5), "|S0"), '"X" is no array of NumPy'),
+        (b"\x93NUMPY\x09\x00" + bytes(200), '"X" is no array of NumPy: '),
+        (header((6, 5, 4)).replace(b"False", b"f(x) "), '"X" is no array of NumPy: its header cannot be understood.'),
+        (b"", '"X" is no array of NumPy'),
+        (b"\x80\x04K\x01.", '"X" is no array of NumPy'),
     ],
 )
 def test_headers_are_not_believed(content: bytes, words: str, tmp_path: Path) -> None:
@@ -234,6 +242,15 @@ def test_the_limit_is_for_all_arrays_together(tmp_path: Path, monkeypatch: pytes
     assert len(load(path)) == 12
     monkeypatch.setattr(npz, "MAX_BYTES", 2 * (X.nbytes + Y.nbytes) - 1)
     assert "the limit is" in refusal(path)
+
+
+def test_what_shrinks_too_well_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blank = {"X": np.zeros((6, 500, 500), np.uint8), "Y": Y}
+    np.savez_compressed(tmp_path / "data.npz", **blank)
+    assert len(load(tmp_path / "data.npz")) == 6
+    monkeypatch.setattr(npz, "BOMB_FREE_GIB", 0)
+    assert '"X" unpacks to more than 500 times its size, which images do not' in refusal(tmp_path / "data.npz")
+    assert len(load(saved(tmp_path, **blank))) == 6
 
 
 WHOLE = io.BytesIO()
@@ -281,4 +298,4 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as file, pytest.warns(UserWarning, match="Duplicate name"):
         file.writestr("X.npy", b"")
         file.writestr("X.npy", b"")
-    assert 'holds two arrays of the name "x"' in refusal(path)
+    assert 'holds two arrays of the name "X"' in refusal(path)

@@ -190,6 +190,51 @@ def test_what_cannot_be_fitted_is_said_in_one_sentence(digits, fitted):
         small(learning_rate=-1).fit(images, labels)
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("image_shape", ["8x8", (8, "8"), 8, (16.0, 16), (True, 64), (0, 8), ()]),
+        ("model", [None, 3, "nope"]),
+        ("model_options", ["a", "", 3, {1: 2}]),
+        ("run_dir", [5, "", "a\0b"]),
+        ("random_state", ["x", -1, 1.5, 2**63]),
+        ("validation", ["a", None, -0.1, 2, [0.1]]),
+        ("size", [(), 3.5, ("a", 1)]),
+        ("device", [None, 5, "tpu"]),
+        ("epoch_images", [0, "x"]),
+        ("nesterov", [True, "x"]),  # the optimiser is adamw
+        ("focal_gamma", [1.0, "x"]),  # the loss is cross_entropy
+    ],
+)
+def test_a_wrong_parameter_is_said_in_one_sentence(digits, name, values):
+    flat, labels = digits[0][:40].reshape(40, -1), digits[1][:40] % 2
+    for value in values:
+        with pytest.raises(UsageError) as caught:
+            small(**{"epochs": 1, "image_shape": (8, 8), "loss": "cross_entropy", name: value}).fit(flat, labels)
+        assert name in str(caught.value) or str(value) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_parameters_of_the_loss_and_the_optimiser_reach_the_recipe(digits):
+    chosen = {"optimizer": "sgd", "nesterov": True, "loss": "focal", "focal_gamma": 1.5, "epoch_images": 40}
+    ours = small(epochs=1, **chosen).fit(digits[0][:100], digits[1][:100])
+    recipe = ours.to_classifier().provenance["recipe"]
+    assert {name: recipe[name] for name in chosen} == chosen
+
+
+def test_a_classifier_is_not_saved_among_other_files(fitted, tmp_path):
+    (tmp_path / "empty").mkdir()
+    fitted.save(tmp_path / "empty")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("kept")
+    for taken in (tmp_path / "empty", tmp_path / "notes", tmp_path / "notes" / "mine.txt"):
+        with pytest.raises(OutputError, match="not empty"):
+            fitted.save(taken)
+    assert [one.name for one in (tmp_path / "notes").iterdir()] == ["mine.txt"]
+    with pytest.raises(UsageError, match="folder"):
+        fitted.save(5)
+
+
 def test_numbers_make_no_classifier(digits):
     ours = small(epochs=1).fit(digits[0][:60] / 255, digits[1][:60])
     with pytest.raises(UsageError, match="numbers"):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_runs import history_of, left_behind, weights_of
 
 import foveal
 import foveal.files
-from foveal.errors import ClassifierError, Interrupted
+from foveal.errors import ClassifierError, DataError, Interrupted
 from foveal.run import Run
 from foveal.training import loop
 from foveal.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
@@ -243,3 +245,32 @@ def test_a_checkpoint_of_another_network_does_not_fit(few_digits, run_dir):
     shutil.copy(other.checkpoint_file("last"), run.checkpoint_file("last"))
     with pytest.raises(ClassifierError, match="does not fit the network of the recipe"):
         foveal.train(few_digits, resume=run_dir, progress=False)
+
+
+def interrupted(dataset: foveal.Dataset, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Interrupted), stopped_after(BATCHES + 3, monkeypatch):
+        train(dataset, path, model="mlp")
+
+
+def few(labels: np.ndarray, classes: tuple[str, ...]) -> foveal.Dataset:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 8, 8), np.uint8)
+    return foveal.load(pixels, labels, classes=classes)
+
+
+def test_classes_in_another_order_are_put_back_in_theirs(tmp_path, monkeypatch):
+    labels = np.arange(300) % 2
+    whole = train(few(labels, ("no", "yes")), tmp_path / "whole", model="mlp")
+    interrupted(few(labels, ("no", "yes")), tmp_path / "torn", monkeypatch)
+    done = foveal.train(few(1 - labels, ("yes", "no")), resume=tmp_path / "torn", progress=False)
+    assert weights_of(done) == weights_of(whole) and done.predictions() == whole.predictions()
+
+
+def test_images_that_changed_places_are_refused(tmp_path, monkeypatch):
+    dataset = few(np.zeros(300, np.int64) + (np.arange(300) < 150), ("no", "yes"))
+    interrupted(dataset, tmp_path / "torn", monkeypatch)
+    order = np.arange(300)
+    order[:2] = 1, 0  # of one class: the content as a whole is the same
+    swapped = dataclasses.replace(dataset.take(order), record_ids=dataset.record_ids)
+    assert swapped.content_hash == dataset.content_hash
+    with pytest.raises(DataError, match=r"2 images of .* lie under each other's names"):
+        foveal.train(swapped, resume=tmp_path / "torn", progress=False)

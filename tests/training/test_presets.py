@@ -66,3 +66,12 @@ def test_the_run_keeps_the_name_and_every_value(few_digits, run_dir):
     again = foveal.train(few_digits, recipe=run.recipe_file, out=run_dir.with_name("again"), progress=False)
     weights = "classifier/weights.safetensors"
     assert (again.path / weights).read_bytes() == (run.path / weights).read_bytes()
+
+
+def test_what_was_tuned_for_another_optimiser_or_loss_is_left_out():
+    speed = find_preset("speed")
+    assert {"learning_rate", "momentum"} & speed.fields_with({"optimizer": "adam"}).keys() == set()
+    assert speed.fields_with({"optimizer": "adam", "learning_rate": 0.01})["learning_rate"] == 0.01
+    assert "label_smoothing" not in speed.fields_with({"loss": "focal"})
+    assert "label_smoothing" not in speed.fields_with({"model": "lenet5-1998"})
+    assert speed.fields_with({"seed": 3})["label_smoothing"] == speed.fields["label_smoothing"]

@@ -73,6 +73,30 @@ def test_validation_images_are_learnt_from_too(two):
     assert pair.result.n == 35
 
 
+@pytest.mark.parametrize("knowing", [0, 1])
+def test_patients_of_whom_the_other_run_saw_other_images_never_count(two, tmp_path, knowing):
+    """The second run trained on i41 and chose its epoch by i42, of the patients of i1 to i5 and i6 to i9.
+
+    One run alone knows these patients, whichever. The other calls a patient P too, that of i20: the name says nothing,
+    since no run learnt from an image of that one.
+    """
+    two[1].trained, two[1].validated = ("t1", "i41"), ("i42",)
+    patients = dict.fromkeys((*images(1, 5), "i41"), "P") | dict.fromkeys((*images(6, 9), "i42"), "Q")
+    two[knowing].groups = patients | dict.fromkeys(images(10, 40), "R")
+    two[1 - knowing].groups = {"i20": "P"}
+    if knowing == 0:
+        two[0].tested = images(1, 42)  # the first run knows the patients of i41 and i42 since it tested them
+    page = tmp_path / "page.html"
+    comparison = compare(paths(*two), out=page)
+    (pair,) = comparison.pairs
+    assert pair.result.n == comparison.common == 31
+    assert (pair.result.only_first, pair.result.only_second) == (1, 0)
+    assert [one.record_id for one in comparison.disagreements] == ["i10"]
+    said = "9 images where one of the two learnt from other images of the same groups"
+    assert said in pair.sentences[0]
+    assert said in page.read_text()
+
+
 def test_runs_without_an_image_in_common_are_not_tested(two):
     first, second = two
     second.tested, second.wrong = images(41, 60), ()

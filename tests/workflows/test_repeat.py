@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 import foveal
 from foveal.cli.app import app
-from foveal.errors import ClassifierError, Interrupted, UsageError
+from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
 from foveal.report.repeats import DOT, stacked
 from foveal.training import loop
 
@@ -95,6 +96,25 @@ def test_repeats_that_were_stopped_go_on(three, tmp_path, monkeypatch):
     (torn / "recipe.toml").write_text((torn / "recipe.toml").read_text().replace("seed = 4", "seed = 9"))
     with pytest.raises(ClassifierError, match="changed after the repeats began"):
         foveal.repeat(resume=torn, progress=False)
+
+
+def test_data_that_changed_between_the_runs_are_refused(tmp_path, monkeypatch):
+    learn, learned = loop.learn, []
+
+    def stop_between(*arguments):
+        learned.append(1)
+        if len(learned) == 21:  # the first batch of the second run
+            raise KeyboardInterrupt
+        return learn(*arguments)
+
+    digits = foveal.load("digits")
+    pixels = np.stack([np.asarray(digits.images.picture(row)) for row in range(len(digits))])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "learn", stop_between)
+        foveal.repeat(foveal.load(pixels, digits.labels), 3, recipe=RECIPE, out=tmp_path / "torn", progress=False)
+    shutil.rmtree(tmp_path / "torn" / "repeats" / "2")
+    with pytest.raises(DataError, match="have changed since the first run"):
+        foveal.repeat(foveal.load(pixels, 9 - digits.labels), resume=tmp_path / "torn", progress=False)
 
 
 def test_a_new_split_each_widens_the_interval(tmp_path):

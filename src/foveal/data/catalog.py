@@ -117,7 +117,7 @@ def _idx(name: str, title: str, tell: _Fingerprint, classes: tuple[str, ...] | N
         dataset = read_idx_folder(folder, name=name, origin=name, classes=classes)
         if _fingerprint(dataset) != tell:
             raise DataError(
-                f"{folder} holds IDX files, but not all of {title}'s and nothing else; to take them as they are, give "
+                f"{folder} holds IDX files, but {_difference(dataset, title, tell)}; to take them as they are, give "
                 f"the folder itself: {folder}"
             )
         return dataset
@@ -138,6 +138,17 @@ def _fingerprint(dataset: Dataset) -> _Fingerprint:
     }
 
 
+def _difference(dataset: Dataset, title: str, tell: _Fingerprint) -> str:
+    """Return in words what a folder holds that is not the data set called `title`, which `tell` tells."""
+    found = _fingerprint(dataset)
+    if not found or any(one == tell.get(split) for split, one in found.items()):
+        return f"not all of {title}'s and nothing else"
+    others = [
+        other for other, known in _FINGERPRINTS.items() if any(one == known[split] for split, one in found.items())
+    ]
+    return f"of other images than {title}'s" + (f", perhaps {others[0]}'s" if others else "")
+
+
 def _four(bases: tuple[str, ...], *known: tuple[int, str]) -> tuple[RemoteFile, ...]:
     """Return the four IDX files below each of `bases`, from (bytes, SHA-256) of each."""
     names = [f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
@@ -147,6 +158,13 @@ def _four(bases: tuple[str, ...], *known: tuple[int, str]) -> tuple[RemoteFile, 
     )
 
 
+_FINGERPRINTS: dict[str, _Fingerprint] = {
+    "MNIST": {"train": (60_000, 5_421, 6_742, [5, 0, 4, 1, 9, 2]), "test": (10_000, 892, 1_135, [7, 2, 1, 0, 4, 1])},
+    "Fashion-MNIST": {
+        "train": (60_000, 6_000, 6_000, [9, 0, 0, 3, 0, 2]),
+        "test": (10_000, 1_000, 1_000, [9, 2, 1, 1, 6, 1]),
+    },
+}
 _IDX_LAYOUT = "train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of t10k (each plain or .gz)"
 _FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -182,11 +200,7 @@ _ENTRIES = (
         ),
         folder="mnist",
         torchvision="MNIST/raw",
-        read=_idx(
-            "mnist",
-            "MNIST",
-            {"train": (60_000, 5_421, 6_742, [5, 0, 4, 1, 9, 2]), "test": (10_000, 892, 1_135, [7, 2, 1, 0, 4, 1])},
-        ),
+        read=_idx("mnist", "MNIST", _FINGERPRINTS["MNIST"]),
         layout=_IDX_LAYOUT,
     ),
     Entry(
@@ -204,12 +218,7 @@ _ENTRIES = (
         ),
         folder="fashion_mnist",
         torchvision="FashionMNIST/raw",
-        read=_idx(
-            "fashion_mnist",
-            "Fashion-MNIST",
-            {"train": (60_000, 6_000, 6_000, [9, 0, 0, 3, 0, 2]), "test": (10_000, 1_000, 1_000, [9, 2, 1, 1, 6, 1])},
-            _FASHION_CLASSES,
-        ),
+        read=_idx("fashion_mnist", "Fashion-MNIST", _FINGERPRINTS["Fashion-MNIST"], _FASHION_CLASSES),
         layout=_IDX_LAYOUT,
     ),
     Entry("cifar10", "CIFAR-10", files=(_CIFAR_10,), folder="cifar10",
@@ -221,3 +230,4 @@ _ENTRIES = (
 )  # fmt: skip
 
 CATALOG = {entry.name: entry for entry in _ENTRIES}
+WITH_FILES = tuple(entry.name for entry in _ENTRIES if entry.files)  # those that a data_dir can go with

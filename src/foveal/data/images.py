@@ -291,7 +291,7 @@ def as_image_array(images: object) -> ImageArray:
     Raises DataError for another type or shape: values are not rescaled silently.
     """
     try:
-        pixels: np.ndarray = np.asarray(images)
+        pixels: np.ndarray = np.array(images)  # a copy: what is hashed and split now is what is trained later
     except (TypeError, ValueError) as error:
         raise DataError(f"The images are no array: {error}.") from error
     if pixels.dtype != np.uint8:

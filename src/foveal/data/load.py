@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foveal.data.catalog import CATALOG, is_named, load_named
+from foveal.data.catalog import CATALOG, WITH_FILES, is_named, load_named
 from foveal.data.dataset import Dataset
 from foveal.data.sources.archives import read_archive
 from foveal.data.sources.arrays import read_arrays
@@ -68,7 +68,7 @@ def load(
     if isinstance(source, Dataset):
         _refuse_columns(columns or Columns(), source)
     if data_dir is not None and not is_named(source):
-        raise UsageError(f"A data_dir goes with a name of the catalog ({', '.join(CATALOG)}), not with {source}.")
+        raise UsageError(f"A data_dir goes with a name of the catalog ({', '.join(WITH_FILES)}), not with {source}.")
     if isinstance(source, Dataset):
         dataset = source
     else:
@@ -85,7 +85,9 @@ def reordered(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     """Return `dataset` with its classes in the order of `classes`, which names every one of them, or more."""
     position = {name: index for index, name in enumerate(classes)}
     new = np.array([position[name] for name in dataset.classes], np.int64)
-    same = dataclasses.replace(dataset, classes=tuple(classes), labels=new[dataset.labels])
+    same = dataclasses.replace(
+        dataset, classes=tuple(classes), labels=np.where(dataset.labels < 0, -1, new[dataset.labels])
+    )
     if "scan" in dataset.__dict__:
         same.__dict__["scan"] = dataset.scan
     return same

@@ -50,7 +50,7 @@ def verdict(pair: ComparedPair) -> str:
     """Return what the data say of one pair."""
     result = pair.result
     if result is None:
-        return f"{pair.first} and {pair.second} answered no image in common, so nothing can be said of a difference."
+        return f"No image counts for both {pair.first} and {pair.second}, so nothing can be said of a difference."
     if not result.only_first and not result.only_second:
         return f"{pair.first} and {pair.second} are right and wrong on the same images."
     better, worse = (pair.first, pair.second) if result.difference.value > 0 else (pair.second, pair.first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,11 +24,12 @@ from foveal.classifier.device import choose_device, describe_device
 from foveal.data.pixels import pixel_digests
 from foveal.data.splits import hold_out, joined_units
 from foveal.errors import DataError, Interrupted, OutputError, UsageError
+from foveal.files import saying_why
 from foveal.models.catalog import checked_options, create_model, find
 from foveal.models.network import Network
 from foveal.progress import Progress
 from foveal.run import Run
-from foveal.sklearn.samples import SampleError, Samples, group_names, shaped
+from foveal.sklearn.samples import ParameterError, SampleError, Samples, group_names, shaped
 from foveal.training.loop import Fit, TrainingData
 from foveal.training.loop import fit as fit_network
 from foveal.training.recipe import Recipe
@@ -54,13 +56,16 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         image_shape: (H, W) or (H, W, 1 or 3) of the images in flat X.
         size: (height, width) that the network takes; its native size, or the images' own, by default.
         epochs: passes over the images; by default so many that half a million images are seen, 10 to 40.
+        epoch_images: an epoch sees so many images, drawn anew each time; all of them by default.
         batch_size: images a step.
-        optimizer: adamw, adam, sgd or rmsprop.
+        optimizer: adamw, adam, sgd, rmsprop or muon.
         learning_rate: the highest rate; by default the optimiser's own.
         weight_decay: never on norms and biases.
         momentum: of sgd and muon.
+        nesterov: whether the momentum is Nesterov's; with sgd.
         schedule: how the learning rate moves: one_cycle, cosine, step, plateau or constant.
         loss: cross_entropy, focal or mse; the network's own by default.
+        focal_gamma: how much less the images weigh that are classified well; with focal.
         label_smoothing: share of the target that is spread over all classes; with cross_entropy.
         class_weights: ``"balanced"`` lets rare classes weigh more in the loss.
         clip_norm: the gradient is clipped to this norm.
@@ -92,19 +97,22 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         image_shape: tuple[int, ...] | None = None,
         size: tuple[int, int] | None = None,
         epochs: int | None = None,
+        epoch_images: int | None = None,
         batch_size: int = 64,
         optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "muon"] = "adamw",
         learning_rate: float | None = None,
         weight_decay: float = 0.01,
         momentum: float = 0.9,
+        nesterov: bool = False,
         schedule: Literal["one_cycle", "cosine", "step", "plateau", "constant"] = "one_cycle",
         loss: Literal["cross_entropy", "focal", "mse"] | None = None,
+        focal_gamma: float = 2.0,
         label_smoothing: float = 0.0,
         class_weights: Literal["none", "balanced"] = "none",
         clip_norm: float | None = None,
         patience: int = 10,
         validation: float = 0.15,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         threads: int | None = None,
         random_state: int | np.random.RandomState | None = 0,
         run_dir: str | Path | None = None,
@@ -115,13 +123,16 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.image_shape = image_shape
         self.size = size
         self.epochs = epochs
+        self.epoch_images = epoch_images
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.momentum = momentum
+        self.nesterov = nesterov
         self.schedule = schedule
         self.loss = loss
+        self.focal_gamma = focal_gamma
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
         self.clip_norm = clip_norm
@@ -143,14 +154,15 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         images, labels = self._images_and_labels(X, y)
         recipe = self._recipe(images)
         names = group_names(groups, len(images)) if groups is not None else None
-        train, validation = _divided(images, labels, names, float(self.validation), recipe.seed)
+        share = 0.0 if self._holds_nothing_out() else recipe.validation
+        train, validation = _divided(images, labels, names, share, recipe.seed)
         samples = Samples.learnt(images, train, recipe)
         frame = samples.preprocess
         recipe = recipe.resolved(
             train_images=len(train),
             size=(frame.height, frame.width),
             channels=frame.channels,
-            device=str(choose_device(self.device)),
+            device=str(choose_device(recipe.device)),
             threads=torch.get_num_threads(),
         )
         data = TrainingData(
@@ -203,8 +215,15 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         return self._classifier
 
     def save(self, folder: str | Path) -> str:
-        """Write the classifier into `folder`, as ``foveal train`` does, and return its content hash."""
-        return self.to_classifier().save(folder)
+        """Write the classifier into `folder`, as ``foveal train`` does, and return its content hash.
+
+        Raises OutputError when `folder` exists already and is not empty.
+        """
+        classifier, place = self.to_classifier(), _path("folder", folder)
+        with saying_why(place):
+            if place.exists() and (not place.is_dir() or any(place.iterdir())):
+                raise OutputError(f"{place} exists already and is not empty; save the classifier elsewhere.")
+        return classifier.save(place)
 
     def _images_and_labels(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, H, W, C) and each label's index, and learn the classes and the number of features."""
@@ -235,30 +254,42 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _recipe(self, images: np.ndarray) -> Recipe:
         """Return the parameters as a recipe; UsageError says which one is wrong."""
+        if not isinstance(self.model, str):
+            raise ParameterError(f"model is a name of `foveal models`, not {self.model!r}.")
+        options = {} if self.model_options is None else self.model_options
+        if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
+            raise ParameterError(f'model_options is a dictionary such as {{"activation": "relu"}}, not {options!r}.')
         model = find(self.model).name
         rows = images.shape[1] == 1 and self.image_shape is None  # of numbers: there is no frame to fit them into
         fields = {
             "model": model,
-            "model_options": checked_options(find(model), self.model_options or {}),
-            "size": self.size or (images.shape[1:3] if rows else None),
+            "model_options": checked_options(find(model), options),
+            "size": images.shape[1:3] if rows and self.size is None else self.size,
             "epochs": self.epochs,
+            "epoch_images": self.epoch_images,
             "batch_size": self.batch_size,
             "optimizer": self.optimizer,
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
             "momentum": self.momentum,
+            "nesterov": self.nesterov,
             "schedule": self.schedule,
             "loss": self.loss,
+            "focal_gamma": self.focal_gamma,
             "label_smoothing": self.label_smoothing,
             "class_weights": self.class_weights,
             "clip_norm": self.clip_norm,
             "patience": self.patience,
+            "device": str(self.device) if isinstance(self.device, torch.device) else self.device,
             "threads": self.threads,
             "seed": self._seed(),
         }
-        if self.validation:
+        if not self._holds_nothing_out():
             fields["validation"] = self.validation
         return Recipe().changed(fields)
+
+    def _holds_nothing_out(self) -> bool:
+        return isinstance(self.validation, int | float | np.number) and self.validation == 0
 
     def _network(self, recipe: Recipe, samples: Samples) -> Network:
         frame = samples.preprocess
@@ -276,9 +307,15 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             raise UsageError(f"{error} X is flat: image_shape=(H, W) says how its features make an image.") from error
 
     def _seed(self) -> int:
-        if isinstance(self.random_state, int | np.integer):
+        """Return the seed that `random_state` is, or draws."""
+        if isinstance(self.random_state, int | np.integer) and 0 <= self.random_state < 2**63:
             return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        try:
+            return int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        except ValueError as error:
+            raise ParameterError(
+                f"random_state is a whole number from 0 on, a RandomState or None, not {self.random_state!r}."
+            ) from error
 
     @contextmanager
     def _folder(self) -> Iterator[Run]:
@@ -287,9 +324,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             with tempfile.TemporaryDirectory(prefix="foveal-") as folder:
                 yield Run(Path(folder))
             return
-        if Path(self.run_dir).exists():
-            raise OutputError(f"{self.run_dir} exists already; choose another run_dir, a new one for every fit.")
-        yield Run(Path(self.run_dir))
+        place = _path("run_dir", self.run_dir)
+        with saying_why(place):
+            taken = place.exists()
+        if taken:
+            raise OutputError(f"{place} exists already; choose another run_dir, a new one for every fit.")
+        yield Run(place)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: the network lies on the CPU, so that a machine without this device can read it."""
@@ -303,6 +343,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _path(name: str, place: object) -> Path:
+    """Return `place` as a path; ParameterError when it is none."""
+    if not isinstance(place, str | os.PathLike) or not str(place) or "\0" in str(place):
+        raise ParameterError(f"{name} is the path of a folder, not {place!r}.")
+    return Path(place)
 
 
 def _divided(

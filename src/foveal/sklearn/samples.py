@@ -7,13 +7,14 @@ of the training images, in float64, and the result is fitted into the frame as a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from foveal.data.images import as_image_array
 from foveal.data.pixels import mean_and_std
-from foveal.errors import DataError
+from foveal.errors import DataError, UsageError
 from foveal.preprocess import Preprocess
 from foveal.training.recipe import Recipe
 from foveal.workflows.prepare import choose_preprocess
@@ -23,6 +24,10 @@ Shape = tuple[int, int, int]  # (height, width, channels)
 
 class SampleError(DataError, ValueError):
     """X, y or groups cannot be used; scikit-learn expects a ValueError of every estimator."""
+
+
+class ParameterError(UsageError, ValueError):
+    """A parameter of the estimator is wrong; a ValueError too, as scikit-learn's own estimators raise."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class Samples:
 def shaped(x: np.ndarray, image_shape: tuple[int, ...] | None) -> np.ndarray:
     """Return checked `x` as (N, H, W, C); (N, features) by `image_shape`, without it as images one pixel high.
 
-    Raises SampleError when the shapes do not fit.
+    Raises SampleError when the shapes do not fit, ParameterError when `image_shape` is none.
     """
     wanted = None if image_shape is None else _full(image_shape)
     if x.ndim == 2:
@@ -101,10 +106,12 @@ def _images(x: np.ndarray) -> np.ndarray:
         raise SampleError(str(error)) from error
 
 
-def _full(image_shape: tuple[int, ...]) -> Shape:
-    """Return (height, width, channels) for ``(H, W)`` or ``(H, W, C)``."""
-    whole = tuple(image_shape)
-    if len(whole) not in (2, 3) or min(whole) < 1 or (len(whole) == 3 and whole[2] not in (1, 3)):
-        raise SampleError(f"image_shape is (H, W) or (H, W, 1 or 3), not {image_shape}.")
-    height, width = whole[:2]
-    return height, width, whole[2] if len(whole) == 3 else 1
+def _full(image_shape: object) -> Shape:
+    """Return (height, width, channels) for ``(H, W)`` or ``(H, W, C)``; ParameterError for anything else."""
+    given = tuple(image_shape) if isinstance(image_shape, Iterable) else ()
+    whole = [int(one) for one in given if isinstance(one, int | np.integer) and not isinstance(one, bool)]
+    if len(whole) != len(given) or len(whole) not in (2, 3) or min(whole) < 1 or whole[2:] not in ([], [1], [3]):
+        raise ParameterError(
+            f"image_shape is (H, W) or (H, W, 1 or 3) in whole numbers from 1 on, not {image_shape!r}."
+        )
+    return whole[0], whole[1], whole[2] if len(whole) == 3 else 1

@@ -11,6 +11,9 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from foveal.errors import UsageError, nearest
+from foveal.models.catalog import find
+
+RATES = ("learning_rate", "momentum", "weight_decay")  # tuned for one optimiser
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,21 @@ class Preset:
     text: str
 
     def fields_with(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the preset's fields changed by `changes`. Options of its network go with that network only."""
-        same = _plain(changes.get("model", self.fields["model"])) == _plain(self.fields["model"])
-        options = {**(self.fields.get("model_options", {}) if same else {}), **changes.get("model_options", {})}
-        return {**self.fields, **changes, "preset": self.name, "model_options": options}
+        """Return the preset's fields changed by `changes`.
+
+        What was tuned for its network, its optimiser or its loss goes with these only.
+        """
+        fields = dict(self.fields)
+        model = _plain(changes.get("model", fields["model"]))
+        if model != _plain(fields["model"]):
+            fields.pop("model_options", None)
+        if changes.get("optimizer", fields["optimizer"]) != fields["optimizer"]:
+            for name in RATES:
+                fields.pop(name, None)
+        if (changes.get("loss") or find(model).loss) != "cross_entropy":
+            fields.pop("label_smoothing", None)
+        options = {**fields.get("model_options", {}), **changes.get("model_options", {})}
+        return {**fields, **changes, "preset": self.name, "model_options": options}
 
 
 @cache

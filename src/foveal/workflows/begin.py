@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from foveal.errors import ResourceError, TrainingError, UsageError
+from foveal.errors import DataError, ResourceError, TrainingError, UsageError
 from foveal.files import locked, saying_why, write_csv, write_json
 from foveal.progress import Progress
 from foveal.run import Run
@@ -24,8 +24,13 @@ from foveal.workflows.prepare import Prepared, describe_audit
 SPLIT_COLUMNS = ("record_id", "path", "label", "group", "source", "split", "fold", "sha256")
 
 
-def begin(source: object, recipe: Recipe, out: str | Path | None, progress: Progress) -> Run:
-    """Check everything that can be checked, then make the run directory and train."""
+def begin(
+    source: object, recipe: Recipe, out: str | Path | None, progress: Progress, *, content_hash: str | None = None
+) -> Run:
+    """Check everything that can be checked, then make the run directory and train.
+
+    Raises DataError where the images used are not those of `content_hash`.
+    """
     if out is not None:
         refuse_existing(Path(out))
     dataset, recipe = open_source(source, recipe, progress)
@@ -33,6 +38,11 @@ def begin(source: object, recipe: Recipe, out: str | Path | None, progress: Prog
     refuse_unwritable(target)
     refuse_inside(target, dataset)
     prepared, recipe = settle(dataset, recipe, target.parent, progress)
+    if content_hash not in (None, prepared.dataset.content_hash):
+        raise DataError(
+            f"The data of {dataset.name} have changed since the first run (content "
+            f"{prepared.dataset.content_hash[:12]}, was {content_hash[:12]}); restore them, or train all anew."
+        )
     run = make_run(target, prepared, recipe)
     with locked(run.path):
         try:

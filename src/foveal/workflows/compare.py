@@ -37,7 +37,7 @@ def compare(runs: Sequence[str | Path], *, evaluation: str = "test", out: str | 
     """Compare finished runs and return what their stored results say.
 
     Runs are tested against each other, pair by pair, on the same images: those that both answered, by their
-    content, and from which neither learnt. Nothing is computed anew.
+    content, and where neither learnt from the image or from others of its group. Nothing is computed anew.
 
     Args:
         runs: two or more run directories.
@@ -53,7 +53,7 @@ def compare(runs: Sequence[str | Path], *, evaluation: str = "test", out: str | 
         raise OutputError(f"{out} exists already; choose another --out.")
     contenders = _open_all([Path(run) for run in runs], evaluation)
     compared = tuple(one.compared for one in contenders)
-    common = find_common([one.answers for one in contenders])
+    common, _ = _common(contenders)
     comparison = Comparison(
         evaluation=evaluation,
         runs=compared,
@@ -92,19 +92,36 @@ def _open_all(paths: list[Path], evaluation: str) -> list[Contender]:
 def _compare_pairs(contenders: Sequence[Contender]) -> Iterator[ComparedPair]:
     """Yield every pair of runs, the p-values adjusted for all of them."""
     pairs = list(combinations(contenders, 2))
-    joined = [find_common([first.answers, second.answers]) for first, second in pairs]
-    results = iter(adjusted([_result(common) for common in joined if common.n]))
-    for (first, second), common in zip(pairs, joined, strict=True):
+    joined = [_common(pair) for pair in pairs]
+    results = iter(adjusted([_result(common) for common, _ in joined if common.n]))
+    for (first, second), (common, related) in zip(pairs, joined, strict=True):
         letters = first.compared.letter, second.compared.letter
-        sentences = tuple(_left_out(letters, common))
+        sentences = tuple(_left_out(letters, common, related))
         yield ComparedPair(*letters, next(results) if common.n else None, sentences)
+
+
+def _common(contenders: Sequence[Contender]) -> tuple[Common, int]:
+    """Return the images that count, and how many more do not, since one run learnt from others of their groups.
+
+    A name of a group means something only within one splits.csv: what any of the runs learnt is looked up there
+    by its content. So a run that knows no groups, or calls them otherwise, is held to those that another knows.
+    """
+    common = find_common([one.answers for one in contenders])
+    served = frozenset[str]().union(*(one.served for one in contenders))
+    related: set[str] = set()
+    for groups in (one.groups for one in contenders):
+        learnt = frozenset[str]().union(*(groups[digest] for digest in served & groups.keys()))
+        related |= {row[0].digest for row in common.rows if not learnt.isdisjoint(groups.get(row[0].digest, ()))}
+    rows = tuple(row for row in common.rows if row[0].digest not in related)
+    renamed = sum(len({one.record_id for one in row}) > 1 for row in rows)
+    return dataclasses.replace(common, rows=rows, renamed=renamed), common.n - len(rows)
 
 
 def _result(common: Common) -> PairedComparison:
     return compare_answers(common.right(0), common.right(1), common.units())
 
 
-def _left_out(letters: tuple[str, str], common: Common) -> Iterator[str]:
+def _left_out(letters: tuple[str, str], common: Common, related: int) -> Iterator[str]:
     """Yield what must be said of the images of one pair; nothing when both answered the same ones."""
     reasons = [
         *(
@@ -120,6 +137,8 @@ def _left_out(letters: tuple[str, str], common: Common) -> Iterator[str]:
     ]
     if common.relabelled:
         reasons.append(f"{counted(common.relabelled, 'image')} to which the two give different true classes")
+    if related:
+        reasons.append(f"{counted(related, 'image')} where one of the two learnt from other images of the same groups")
     if reasons:
         images = "the same images" if common.same_images else "different images"
         kept = "those that count for both" if common.n else "none, since none counts for both"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ class Contender:
     answers: Answers
     origin: str  # where the images of the evaluation come from, to show them
     paths: Mapping[str, str]  # record id → where the image lay; empty when it lies only in memory
+    served: frozenset[str]  # digests of the images that served its training
+    groups: Mapping[str, frozenset[str]]  # digest → its groups in splits.csv, for images that have one
 
 
 def open_run(path: Path) -> Run:
@@ -73,11 +76,14 @@ def read_contender(run: Run, letter: str, evaluation: str) -> Contender:
         raise ClassifierError(f"{folder} holds the answers of another classifier than {run.classifier_dir}.")
     records = _records(run, evaluation)
     answers = _answers(run, evaluation, records, scores)
-    learnt = _learnt(run, evaluation)
+    splits = run.splits
+    served = _served(splits, evaluation)
+    learnt = frozenset(str(row["sha256"]) for row in served) | _learnt_groups(served, evaluation)
     groups = len({one.group for one in answers if one.group})
     paths = {name: str(row["path"]) for name, row in records.items()}
     compared = _compared(run, letter, results, scores, groups)
-    return Contender(run, compared, Answers(answers, learnt), origin, paths)
+    digests = frozenset(str(row["sha256"]) for row in served if row["sha256"])
+    return Contender(run, compared, Answers(answers, learnt), origin, paths, digests, _groups(splits))
 
 
 def _compared(run: Run, letter: str, results: Results, scores: Scores, groups: int) -> ComparedRun:
@@ -150,14 +156,25 @@ def _answers(run: Run, evaluation: str, records: Mapping[str, dict[str, Any]], s
     return tuple(answers)
 
 
-def _learnt(run: Run, evaluation: str) -> frozenset[str]:
-    """Return the content that served the training of `run`; on other data also its groups, as `foveal evaluate` does.
+def _served(splits: Sequence[Mapping[str, Any]], evaluation: str) -> list[Mapping[str, Any]]:
+    """Return the rows of splits.csv that served training; for validation images these are the training images alone."""
+    return [row for row in splits if row["split"] != "test" and (evaluation != "validation" or row["split"] == "train")]
 
-    For its own test images a group that also lies in training was accepted in the recipe, and the page says so.
+
+def _learnt_groups(served: Sequence[Mapping[str, Any]], evaluation: str) -> frozenset[str]:
+    """Return the groups that served training, for other data, which names them alike, as `foveal evaluate` does.
+
+    The runs' own images come with groups of splits.csv, which two runs need not name alike: `Contender.groups`.
     """
-    served = [
-        row for row in run.splits if row["split"] != "test" and (evaluation != "validation" or row["split"] == "train")
-    ]
-    digests = {str(row["sha256"]) for row in served}
-    groups = {group_key(row["group"]) for row in served if row["group"]} if evaluation not in OWN_EVALUATIONS else set()
-    return frozenset(digests | groups)
+    if evaluation in OWN_EVALUATIONS:
+        return frozenset()
+    return frozenset(group_key(row["group"]) for row in served if row["group"])
+
+
+def _groups(splits: Sequence[Mapping[str, Any]]) -> dict[str, frozenset[str]]:
+    """Return digest → groups; copies of one image may lie in several."""
+    groups: defaultdict[str, set[str]] = defaultdict(set)
+    for row in splits:
+        if row["group"] and row["sha256"]:
+            groups[str(row["sha256"])].add(str(row["group"]))
+    return {digest: frozenset(names) for digest, names in groups.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,9 @@ def settle(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) 
     """Return `dataset` prepared for training, and the recipe with everything chosen that was left open."""
     if early_size := recipe.size or find(recipe.model).native_size:
         refuse_unbuildable(recipe, len(dataset.classes), recipe.channels or 1, early_size)
+    cores = os.cpu_count() or 1
+    if recipe.threads is not None and recipe.threads > cores:
+        progress.line(f"note: {recipe.threads:,} threads on {cores} cores slow each other; leave --threads out.")
     prepared = prepare(dataset, recipe, scratch, progress)
     preprocess = prepared.preprocess
     recipe = recipe.resolved(

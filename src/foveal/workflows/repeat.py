@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveal.errors import ClassifierError, Interrupted, UsageError
+from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
 from foveal.evaluation.spread import Spread, spread
 from foveal.files import locked, saying_why, write_json
 from foveal.progress import Progress
@@ -178,12 +178,19 @@ def _carry_on(home: Path, source: object, data_dir: str | Path | None, recipe: R
         progress.line(f"run {number} of {len(seeds)}, seed {seed}")
         try:
             if run.recipe_file.is_file():
-                go_on(run, source, data_dir, progress)
+                go_on(run, source, data_dir, progress, called=home)
             else:
-                begin(source, _moved(recipe, data_dir).changed({"seed": seed}), run.path, progress)
+                first = runs[0].audit["dataset"]["content_hash"] if number > 1 else None
+                one = _moved(recipe, data_dir).changed({"seed": seed})
+                begin(source, one, run.path, progress, content_hash=first)
         except Interrupted as error:
             again = f"foveal train --resume {shlex.quote(str(home))}"
             raise Interrupted(f"Stopped; nothing is lost. Go on with: {again}") from error
+        except DataError as error:
+            if data_dir is not None or recipe.data_dir is None or Path(recipe.data_dir).exists():
+                raise
+            again = f"foveal train --resume {shlex.quote(str(home))} --data-dir DIR"
+            raise DataError(f"The files are no longer in {recipe.data_dir}; say where they lie now: {again}") from error
     repeats = _summed(home, runs, seeds)
     write_json(home / PLAN, {**_plan(home, seeds, new_split), **_figures(repeats)})
     write_repeats_page(repeats.page_file, runs, seeds, repeats.test_accuracy, repeats.same_test_images)

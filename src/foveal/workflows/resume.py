@@ -9,8 +9,9 @@ from pathlib import Path
 
 from foveal.classifier.device import choose_device
 from foveal.data.catalog import is_named
-from foveal.data.load import load
-from foveal.errors import ClassifierError, DataError, UsageError
+from foveal.data.dataset import Dataset
+from foveal.data.load import load, reordered
+from foveal.errors import ClassifierError, DataError, UsageError, listed
 from foveal.files import locked
 from foveal.progress import Progress
 from foveal.run import Run
@@ -22,17 +23,22 @@ from foveal.workflows.prepare import prepare
 REPEATS = "repeats.json"  # in a folder whose runs are repeats of one recipe
 
 
-def resume(run: Run, source: object, data_dir: str | Path | None, progress: Progress) -> Run:
-    """Go on with `run` where its last checkpoint stands, or with its evaluation and report."""
+def resume(
+    run: Run, source: object, data_dir: str | Path | None, progress: Progress, *, called: Path | None = None
+) -> Run:
+    """Go on with `run` where its last checkpoint stands, or with its evaluation and report.
+
+    `called` is what a user resumes, where that is not the run itself.
+    """
     if (run.path / REPEATS).is_file():
         raise UsageError(f"{run.path} holds repeats of a run; go on with foveal.repeat(resume=…).")
     if not run.recipe_file.is_file():
         raise ClassifierError(f"There is no run to resume at {run.path}: it holds no recipe.toml.")
     with locked(run.path):
-        return _resume_locked(run, source, data_dir, progress)
+        return _resume_locked(run, source, data_dir, progress, called or run.path)
 
 
-def _resume_locked(run: Run, source: object, data_dir: str | Path | None, progress: Progress) -> Run:
+def _resume_locked(run: Run, source: object, data_dir: str | Path | None, progress: Progress, called: Path) -> Run:
     if run.is_finished:
         progress.line(f"{run.path} is finished; its report is {run.report_file}")
         return run
@@ -52,16 +58,19 @@ def _resume_locked(run: Run, source: object, data_dir: str | Path | None, progre
         )
     except DataError as error:
         if is_named(recipe.source) and source is None and data_dir is None and recipe.data_dir is not None:
-            again = f"foveal train --resume {shlex.quote(str(run.path))} --data-dir DIR"
+            again = f"foveal train --resume {shlex.quote(str(called))} --data-dir DIR"
             raise DataError(f"{error} Where the files lie now can be said again: {again}") from error
         if source is not None or is_named(recipe.source) or Path(recipe.source).exists():
             raise
         raise DataError(
             f"The images of {run.path} are not at {recipe.source}, seen from here; say where they are: "
-            f"foveal train SOURCE --resume {shlex.quote(str(run.path))}"
+            f"foveal train SOURCE --resume {shlex.quote(str(called))}"
         ) from error
     began = run.audit["dataset"]
     dataset = dataclasses.replace(dataset, name=began["name"], origin=began["origin"])  # moved images are the same
+    classes = tuple(began["classes"])
+    if set(dataset.classes) == set(classes):
+        dataset = reordered(dataset, classes)  # the network knows them by their numbers
     kept_split = {row["record_id"]: row["split"] for row in run.splits}
     prepared = prepare(dataset, recipe, run.path, progress, kept_split=kept_split)
     before = began["content_hash"]
@@ -70,7 +79,19 @@ def _resume_locked(run: Run, source: object, data_dir: str | Path | None, progre
             f"The data of {run.path} have changed since it began (content {prepared.dataset.content_hash[:12]}, "
             f"was {before[:12]}); restore them, or train anew."
         )
+    _refuse_moved(run, prepared.dataset)
     return carry_on(run, prepared, recipe, progress)
+
+
+def _refuse_moved(run: Run, dataset: Dataset) -> None:
+    """Raise DataError where an image lies under another name than when the run began: its split goes by its name."""
+    digests = dict(zip(dataset.record_ids.tolist(), dataset.scan.digests.tolist(), strict=True))
+    moved = [row["record_id"] for row in run.splits if row["sha256"] != digests[row["record_id"]]]
+    if moved:
+        raise DataError(
+            f"{len(moved):,} images of {run.path} lie under each other's names, so that trained and tested ones would "
+            f"be mixed up; put them back, or train anew:\n{listed(moved, 5)}"
+        )
 
 
 def _refuse_changed(run: Run) -> None:

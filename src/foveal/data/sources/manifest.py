@@ -117,6 +117,18 @@ def read_manifest(
         groups=np.array([row.group for row in rows]),
         sources=np.array([row.source for row in rows]),
         given_splits=np.array([row.split for row in rows]),
+        notes=_about_groups(table, where),
+    )
+
+
+def _about_groups(table: Table, where: dict[str, int]) -> tuple[str, ...]:
+    """Return a note where no column says the patients and one that is not used might."""
+    unused = [name for at, name in enumerate(table.header) if at not in where.values()]
+    if "group" in where or not unused:
+        return ()
+    return (
+        f"no column of {PurePosixPath(table.place).name} was taken for the patients (groups), who are therefore "
+        f"not kept apart; unused are {', '.join(unused[:5])}{', …' if len(unused) > 5 else ''} (--group-column NAME)",
     )
 
 

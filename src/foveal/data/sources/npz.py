@@ -11,6 +11,7 @@ import lzma
 import math
 import struct
 import tokenize
+import unicodedata
 import warnings
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ from typing import IO
 import numpy as np
 
 from foveal.data.dataset import Dataset
+from foveal.data.members import BOMB_FREE_GIB, BOMB_RATIO
 from foveal.data.sources.arrays import read_arrays
 from foveal.data.sources.folders import SPLIT_NAMES
 from foveal.errors import DataError, ResourceError, listed
@@ -35,6 +37,7 @@ PART_SETS = (
 NUMBERED = ("arr_0", "arr_1")
 MAX_BYTES = 8 << 30
 ROWS_AT_ONCE = 256
+NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories of control characters, halves of pairs, line breaks
 DAMAGE = (  # what zipfile and the packers raise over bytes that are none of theirs
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, ValueError, IndexError, KeyError,
     OverflowError, RuntimeError, NotImplementedError,
@@ -63,7 +66,7 @@ def read_npz(path: Path) -> Dataset:
 
     Raises:
         DataError: when there is no pair or more than one, for object arrays (they would be pickles),
-            for images or labels that mean nothing certain, and for damage.
+            for images or labels that mean nothing certain, for names with control characters, and for damage.
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -91,7 +94,7 @@ class _Arrays:
         for member in file.infolist():
             name = member.filename.removesuffix(".npy").lower()
             if name in self._members:
-                raise DataError(f'{path} holds two arrays of the name "{name}".')
+                raise DataError(f'{path} holds two arrays of the name "{_spelled(member)}".')
             self._members[name] = member
 
     @property
@@ -99,21 +102,31 @@ class _Arrays:
         """The arrays' names in lower case."""
         return list(self._members)
 
-    def read(self, name: str) -> np.ndarray:
-        """Return one array; DataError when it holds objects, is too large, or is not as long as it says."""
-        member = self._members[name]
+    def spelled(self, name: str) -> str:
+        """Return an array's name as the file spells it, for messages."""
+        return _spelled(self._members[name]) if name in self._members else name
+
+    def read(self, name: str, *, remedy: str = "") -> np.ndarray:
+        """Return one array; DataError when it holds objects (with `remedy`), is too large, or of another length."""
+        member, place = self._members[name], f'{self._path}: "{self.spelled(name)}"'
         with self._file.open(member) as stream:
             shape, fortran, dtype = self._header(name, stream)
             size = math.prod(shape) * dtype.itemsize
             if dtype.hasobject:
-                raise DataError(f'{self._path}: "{name}" holds Python objects, which only a pickle could bring back.')
+                raise DataError(f"{place} holds Python objects, which only a pickle could bring back.{remedy}")
             self._left -= size
             if self._left < 0:
-                raise DataError(f'{self._path}: "{name}" announces {size:,} bytes; the limit is {MAX_BYTES >> 30} GiB.')
+                raise DataError(f"{place} announces {size:,} bytes; the limit is {MAX_BYTES >> 30} GiB.")
             if member.file_size - stream.tell() != size:
                 there = member.file_size - stream.tell()
-                raise DataError(f'{self._path}: "{name}" announces {size:,} bytes, {there:,} follow its header.')
-            return _filled(self._path, name, stream, shape, dtype, fortran=fortran)
+                raise DataError(f"{place} announces {size:,} bytes, {there:,} follow its header.")
+            packed = min(member.compress_size, self._path.stat().st_size)  # the directory may boast
+            if size > BOMB_FREE_GIB << 30 and size > BOMB_RATIO * packed:
+                raise DataError(
+                    f"{place} unpacks to more than {BOMB_RATIO} times its size, which images do not: it may be made to "
+                    "fill the memory. If it is sound, write it with numpy.savez, which does not compress."
+                )
+            return _filled(place, stream, shape, dtype, fortran=fortran)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape that one array announces."""
@@ -126,7 +139,16 @@ class _Arrays:
                 warnings.simplefilter("ignore")  # of headers that Python 2 wrote
                 return _header(stream)
         except (ValueError, TypeError, SyntaxError, tokenize.TokenError) as error:
-            raise DataError(f'{self._path}: "{name}" is no array of NumPy: {error}.') from error
+            raise DataError(f'{self._path}: "{self.spelled(name)}" is no array of NumPy: {error}.') from error
+
+
+def _spelled(member: zipfile.ZipInfo) -> str:
+    return _shown(member.filename.removesuffix(".npy"))
+
+
+def _shown(name: str) -> str:
+    """Return `name` so that a terminal shows it and does nothing else."""
+    return name if name.isprintable() else name.encode("unicode_escape").decode()
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -134,39 +156,55 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the format")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
+    try:
+        shape, fortran, dtype = read(stream)
+    except (ValueError, TypeError, SyntaxError, tokenize.TokenError) as error:  # in words for programmers
+        raise ValueError("its header cannot be understood") from error
     if any(side < 0 for side in shape) or not dtype.itemsize:
         raise ValueError("its header means nothing")
     return shape, fortran, dtype
 
 
-def _filled(
-    path: Path, name: str, stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, *, fortran: bool
-) -> np.ndarray:
+def _filled(place: str, stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, *, fortran: bool) -> np.ndarray:
     values = np.empty(math.prod(shape), dtype)
     room, done = values.view(np.uint8), 0
     while done < len(room) and (chunk := stream.read(min(1 << 20, len(room) - done))):
         room[done : done + len(chunk)] = np.frombuffer(chunk, np.uint8)
         done += len(chunk)
     if done < len(room) or stream.read(1):
-        raise DataError(f'{path}: "{name}" has another length than its header announces.')
+        raise DataError(f"{place} has another length than its header announces.")
     return values.reshape(shape, order="F" if fortran else "C")
 
 
 def _dataset(path: Path, arrays: _Arrays) -> Dataset:
     parts = _parts(path, arrays)
-    classes = _names(path, arrays.read("classes")) if "classes" in arrays.names else None
+    if all(arrays.shape(part.images)[:1] == (0,) for part in parts):
+        name = parts[0].images
+        raise DataError(f'{path} holds no images: "{arrays.spelled(name)}" has the shape {arrays.shape(name)}.')
+    remedy = " Save names as text: {}.astype(str)."
+    classes = (
+        _names(path, arrays.spelled("classes"), arrays.read("classes", remedy=remedy.format("classes")))
+        if "classes" in arrays.names
+        else None
+    )
     groups = arrays.read("groups") if "groups" in arrays.names else None
     if groups is not None and len(parts) > 1:
-        raise DataError(f'{path}: "groups" beside {parts[0].images} and {parts[1].images} does not say whose they are.')
-    labels = [_labels(path, part.labels, arrays.read(part.labels)) for part in parts]
+        both = " and ".join(arrays.spelled(part.images) for part in parts[:2])
+        raise DataError(f'{path}: "{arrays.spelled("groups")}" beside {both} does not say whose they are.')
+    labels = [
+        _labels(path, arrays.spelled(part.labels), arrays.read(part.labels, remedy=remedy.format("y")))
+        for part in parts
+    ]
     notes: list[str] = []
-    pixels = [_pixels(path, part.images, arrays.read(part.images), notes) for part in parts]
+    pixels = [_pixels(path, arrays.spelled(part.images), arrays.read(part.images), notes) for part in parts]
     if len(shapes := {one.shape[1:] for one in pixels}) > 1:
         raise DataError(f"{path}: the parts hold images of different shapes: {sorted(shapes)}.")
     for part, values, count in zip(parts, labels, [len(one) for one in pixels], strict=True):
         if len(values) != count:
-            raise DataError(f'{path}: "{part.images}" has {count:,} images, "{part.labels}" {len(values):,} labels.')
+            raise DataError(
+                f'{path}: "{arrays.spelled(part.images)}" has {count:,} images, "{arrays.spelled(part.labels)}" '
+                f"{len(values):,} labels."
+            )
     splits = [np.full(len(values), part.split) for part, values in zip(parts, labels, strict=True)]
     try:
         dataset = read_arrays(
@@ -193,16 +231,16 @@ def _parts(path: Path, arrays: _Arrays) -> list[_Part]:
     """Return which arrays hold images and labels; DataError when no pair of names is there, or more than one."""
     names = set(arrays.names)
     whole = [_Part("", *pair) for pair in WHOLE_SETS if names.issuperset(pair)]
-    divided = [found for pair in PART_SETS if (found := _divided(path, names, *pair))]
+    divided = [found for pair in PART_SETS if (found := _divided(path, arrays, *pair))]
     choices = [[one] for one in whole] + divided
     if not choices and set(NUMBERED) == names and {len(arrays.shape(name)) >= 3 for name in NUMBERED} == {True, False}:
         images, labels = sorted(NUMBERED, key=lambda name: -len(arrays.shape(name)))
         choices = [[_Part("", images, labels)]]
     if len(choices) == 1:
         return choices[0]
-    held = f"{path} holds the arrays {', '.join(arrays.names) or '(none)'}"
+    held = f"{path} holds the arrays {', '.join(map(arrays.spelled, arrays.names)) or '(none)'}"
     if choices:
-        pairs = " or ".join(" and ".join((one[0].images, one[0].labels)) for one in choices)
+        pairs = " or ".join(" and ".join(map(arrays.spelled, (one[0].images, one[0].labels))) for one in choices)
         raise DataError(f"{held}: are the images and labels {pairs}? Keep one pair.")
     raise DataError(
         f"{held}, but no images with labels under names known here: X and Y, images and labels, or x_train, y_train, "
@@ -210,17 +248,20 @@ def _parts(path: Path, arrays: _Arrays) -> list[_Part]:
     )
 
 
-def _divided(path: Path, names: set[str], images: str, labels: str) -> list[_Part]:
+def _divided(path: Path, arrays: _Arrays, images: str, labels: str) -> list[_Part]:
     """Return the parts whose arrays are named like `images` and `labels`; DataError for one without its partner."""
+    names = arrays.names
     words = [word for word in SPLIT_NAMES if images.format(word) in names]
     labelled = [word for word in SPLIT_NAMES if labels.format(word) in names]
     if not words:
         return []
     for word in {*words} ^ {*labelled}:
         there, missing = (images, labels) if word in words else (labels, images)
-        raise DataError(f'{path} holds "{there.format(word)}" but not "{missing.format(word)}".')
+        held = arrays.spelled(there.format(word))
+        raise DataError(f'{path} holds "{held}" but not "{missing.format(word)}".')
     if len({SPLIT_NAMES[word] for word in words}) < len(words):
-        raise DataError(f"{path} holds one split under two names ({', '.join(images.format(word) for word in words)}).")
+        twice = ", ".join(arrays.spelled(images.format(word)) for word in words)
+        raise DataError(f"{path} holds one split under two names ({twice}).")
     return [_Part(SPLIT_NAMES[word], images.format(word), labels.format(word)) for word in words]
 
 
@@ -228,9 +269,9 @@ def _labels(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     """Return labels (N,): a column as it is, one-hot rows as the place of their one."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.ndim == 1 and values.dtype.kind == "S":
-        return _text(values)
-    if values.ndim == 1 and values.dtype.kind in "iuU":
+    if values.ndim == 1 and values.dtype.kind in "SU":
+        return _plain(path, name, _text(values))
+    if values.ndim == 1 and values.dtype.kind in "iu":
         return values
     if values.ndim != 2 or values.dtype.kind not in "biuf":
         raise DataError(
@@ -254,12 +295,20 @@ def _pixels(path: Path, name: str, values: np.ndarray, notes: list[str]) -> np.n
     to 1 that are all whole 255ths are bytes that were divided by 255, as tflearn's data sets hold them.
     Nothing is rounded: for both, one array of bytes alone can have been meant.
     """
+    if not values.ndim:
+        raise DataError(f'{path}: "{name}" is a single value; images are (N, H, W) or (N, H, W, 1 or 3).')
     if values.dtype == np.uint8 or values.dtype.kind not in "iuf" or not values.size:
         return values  # what is neither, `read_arrays` refuses
-    low, high = values.min(), values.max()
+    if np.isnan(low := values.min()):
+        lost = np.flatnonzero(np.isnan(values).reshape(len(values), -1).any(axis=1))
+        raise DataError(
+            f'{path}: "{name}" holds values that are no numbers (NaN), in {len(lost):,} of {len(values):,} images; '
+            f"leave these images out, or write the values that are meant:\n{listed([f'row {row}' for row in lost], 5)}"
+        )
+    high = values.max()
     scale = 255 if values.dtype.kind == "f" and high <= 1 else 1
     out = np.empty(values.shape, np.uint8)
-    if low >= 0 and high <= 255:  # false for not-a-number, too
+    if low >= 0 and high <= 255:
         for start in range(0, len(values), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             levels = values[rows] * np.float32(scale) if scale > 1 else values[rows]
@@ -277,10 +326,22 @@ def _pixels(path: Path, name: str, values: np.ndarray, notes: list[str]) -> np.n
     )
 
 
-def _names(path: Path, values: np.ndarray) -> list[str]:
+def _names(path: Path, name: str, values: np.ndarray) -> list[str]:
     if values.ndim != 1 or values.dtype.kind not in "US":
-        raise DataError(f'{path}: "classes" is {values.dtype} of the shape {values.shape}, not a list of names.')
-    return [str(one) for one in _text(values).tolist()]
+        raise DataError(f'{path}: "{name}" is {values.dtype} of the shape {values.shape}, not a list of names.')
+    return [str(one) for one in _plain(path, name, _text(values)).tolist()]
+
+
+def _plain(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+    """Return class names as they are; DataError for control characters, which archives may not hold either."""
+    known = np.unique(values).tolist()
+    strange = [_shown(one) for one in known if any(unicodedata.category(mark) in NO_TEXT for mark in one)]
+    if strange:
+        raise DataError(
+            f'{path}: "{name}" holds class names with control characters or line breaks; write them without:\n'
+            f"{listed(strange, 5)}"
+        )
+    return values
 
 
 def _text(values: np.ndarray) -> np.ndarray:
