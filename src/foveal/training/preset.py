@@ -39,7 +39,7 @@ class Preset:
         model = _plain(changes.get("model", fields["model"]))
         if model != _plain(fields["model"]):
             fields.pop("model_options", None)
-        if changes.get("optimizer", fields["optimizer"]) != fields["optimizer"]:
+        if changes.get("optimizer", fields.get("optimizer")) != fields.get("optimizer"):
             for name in RATES:
                 fields.pop(name, None)
         if (changes.get("loss") or find(model).loss) != "cross_entropy":
