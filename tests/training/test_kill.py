@@ -115,4 +115,4 @@ def test_kill_9_at_twenty_random_moments(whole, tmp_path):
             kill(process)
         foveal.train(resume=run, progress=False)
         assert_same(run, whole)
-    assert died >= 15
+    assert died >= 10  # else most kills came too late to prove anything
