@@ -105,7 +105,7 @@ def test_kill_9_at_twenty_random_moments(whole, tmp_path):
         run = tmp_path / f"run{number}"
         process = start_foveal(*ARGUMENTS, *BATCH_NORM_AND_DROPOUT, "--out", run, every_batch=kind)
         wait_until(process, run.exists)
-        end = time.monotonic() + life[kind] * (number + rng.random()) / 20
+        end = time.monotonic() + 0.8 * life[kind] * (number + rng.random()) / 20
         wait_until(process, lambda end=end: time.monotonic() > end)
         died += kill(process)
         if rng.random() < 0.5:
