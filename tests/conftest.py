@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import importlib.util
 import os
 import signal
 from pathlib import Path
+from types import ModuleType
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two workers with two threads each wait for one another
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; tests press Ctrl-C for real
@@ -59,3 +64,28 @@ def class_folders(tmp_path: Path) -> Path:
             pixels = np.clip(rng.normal(colour, 25, size=(20, 24, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(root / name / f"{number:02d}.png")
     return root
+
+
+def import_oracle(name: str) -> ModuleType:
+    """Return torchvision or timm, which tests compare with; skipped where they are not installed.
+
+    torchvision's usual build does not find two operators of its own beside a CPU build of torch: they are declared.
+    """
+    if importlib.util.find_spec(name) is None or importlib.util.find_spec("torchvision") is None:
+        pytest.skip(f"the oracle {name} is not installed (make test-all installs it)")
+    for operator in ("torchvision::nms", "torchvision::qnms"):
+        with contextlib.suppress(RuntimeError):  # declared already: by us, or by a build that fits
+            torch.library.define(operator, "(Tensor x) -> Tensor")
+    return importlib.import_module(name)
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> ModuleType:
+    """The oracle of most architectures and of published preprocessing."""
+    return import_oracle("torchvision")
+
+
+@pytest.fixture(scope="session")
+def timm() -> ModuleType:
+    """The oracle of EfficientNet-Lite, and the source of `timm:NAME`."""
+    return import_oracle("timm")

@@ -47,6 +47,7 @@ BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0, section 8
 PNG_ORIENTATIONS = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")  # where a PNG may keep its orientation
 
 Fit = Literal["letterbox", "crop", "stretch"]
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 class UnreadableImageError(DataError):
@@ -70,8 +71,10 @@ class Preprocess:
     and centred in the frame (`height` × `width`), whose margin is black. `fit` says how an image of
     another size enters the content box: ``letterbox`` scales it until it fits and leaves black bars,
     ``crop`` scales it until it covers the box and cuts the centre, ``stretch`` changes its proportions.
-    MNIST in LeNet-5 is 28×28 content in a 32×32 frame: no pixel is changed. Scaling is bilinear with
-    antialiasing. `mean` and `std` are per channel, on the scale 0 to 1.
+    MNIST in LeNet-5 is 28×28 content in a 32×32 frame: no pixel is changed. With `short_side`, ``crop``
+    first scales the image's short side to so many pixels and then cuts the centre, as published weights
+    expect it (256, then 224). Scaling is by `interpolation` with antialiasing. `mean` and `std` are per
+    channel, on the scale 0 to 1.
     """
 
     channels: int
@@ -82,11 +85,13 @@ class Preprocess:
     fit: Fit
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    short_side: int = 0  # 0: so that the content box is just covered
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         sides = (self.height, self.width, self.content_height, self.content_width)
-        if not all(_is_whole(one) for one in (self.channels, *sides)):
-            raise UsageError("channels, height, width, content_height and content_width are whole numbers.")
+        if not all(_is_whole(one) for one in (self.channels, *sides, self.short_side)):
+            raise UsageError("channels, height, width, content_height, content_width and short_side are whole numbers.")
         if self.channels not in (1, 3):
             raise UsageError(f"A network takes 1 (grey) or 3 (colour) channels here, not {self.channels}.")
         if not 0 < self.content_height <= self.height or not 0 < self.content_width <= self.width:
@@ -98,6 +103,12 @@ class Preprocess:
             raise UsageError(f"A frame of {self.height}×{self.width} has more than 89 megapixels.")
         if self.fit not in get_args(Fit):
             raise UsageError(f'fit is "letterbox", "crop" or "stretch", not {self.fit!r}.')
+        if self.interpolation not in get_args(Interpolation):
+            raise UsageError(f'interpolation is "bilinear" or "bicubic", not {self.interpolation!r}.')
+        if self.short_side and (self.fit != "crop" or not sides[2] <= self.short_side >= sides[3]):
+            raise UsageError("short_side goes with the fit crop, and is no shorter than the content box.")
+        if self.short_side**2 > MAX_PIXELS:
+            raise UsageError(f"A short side of {self.short_side} has more than 89 megapixels.")
         if not all(_is_finite(one) for one in (*self.mean, *self.std)):
             raise UsageError("mean and std are finite numbers.")
         if len(self.mean) != self.channels or len(self.std) != self.channels or min(self.std) <= 0:
@@ -122,15 +133,16 @@ class Preprocess:
         mode = "L" if self.channels == 1 else "RGB"
         image = image if image.mode == mode else image.convert(mode)
         box = (self.content_width, self.content_height)
-        if image.size != box:
-            image = _fit(image, box, self.fit)
+        if image.size != box or self.short_side:
+            image = self._fitted(image)
         content: np.ndarray = np.asarray(image).reshape(image.height, image.width, self.channels)
         framed: np.ndarray = self._framed(content[None])[0]
         return framed
 
     def geometry_of_arrays(self, pixels: np.ndarray) -> np.ndarray:
         """Return uint8 (N, H, W, C) for uint8 `pixels` (N, h, w, 1 or 3); the same pixels as `geometry` gives."""
-        if pixels.shape[1:] == (self.content_height, self.content_width, self.channels):
+        box = (self.content_height, self.content_width, self.channels)
+        if pixels.shape[1:] == box and not self.short_side:
             return self._framed(pixels)
         return np.stack([self.geometry(array_picture(image)) for image in pixels])
 
@@ -139,9 +151,9 @@ class Preprocess:
         box = (self.content_width, self.content_height)
 
         def fitted(plane: np.ndarray) -> np.ndarray:  # (h, w)
-            return np.asarray(_fit(Image.fromarray(plane), box, self.fit))
+            return np.asarray(self._fitted(Image.fromarray(plane)))
 
-        if values.shape[1:3] != box[::-1]:
+        if values.shape[1:3] != box[::-1] or self.short_side:
             planes = values.transpose(0, 3, 1, 2)  # (N, C, h, w)
             values = np.stack([np.stack([fitted(one) for one in image], axis=-1) for image in planes])
         return self._framed(values)
@@ -151,6 +163,22 @@ class Preprocess:
         x = pixels.permute(0, 3, 1, 2).float()  # (B, C, H, W)
         scale, shift = _scale_and_shift(self.mean, self.std, str(x.device))
         return x.mul_(scale).sub_(shift)
+
+    def _fitted(self, image: Image.Image) -> Image.Image:
+        """Return `image` scaled, and cut for ``crop``, by `fit`: of the size of the content box, or within it."""
+        how = Image.Resampling[self.interpolation.upper()]
+        box = (self.content_width, self.content_height)
+        if self.fit == "crop" and self.short_side:
+            short = min(image.size)
+            scaled = (self.short_side * image.width // short, self.short_side * image.height // short)
+            left, top = round((scaled[0] - box[0]) / 2), round((scaled[1] - box[1]) / 2)
+            return image.resize(scaled, how).crop((left, top, left + box[0], top + box[1]))
+        if self.fit == "crop":
+            return ImageOps.fit(image, box, how)
+        if self.fit == "letterbox":
+            scale = min(box[0] / image.width, box[1] / image.height)
+            box = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))  # a line keeps one pixel
+        return image.resize(box, how)
 
     def _framed(self, content: np.ndarray) -> np.ndarray:
         """Centre `content` (N, h, w, C) in the black frame: (N, H, W, C)."""
@@ -169,15 +197,6 @@ def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...], device: st
     scale = torch.tensor([1 / (255 * one) for one in std], device=device)
     shift = torch.tensor([middle / one for middle, one in zip(mean, std, strict=True)], device=device)
     return scale.view(1, -1, 1, 1), shift.view(1, -1, 1, 1)
-
-
-def _fit(image: Image.Image, box: tuple[int, int], fit: Fit) -> Image.Image:
-    if fit == "crop":
-        return ImageOps.fit(image, box, Image.Resampling.BILINEAR)
-    if fit == "letterbox":
-        scale = min(box[0] / image.width, box[1] / image.height)
-        box = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))  # a line keeps one pixel
-    return image.resize(box, Image.Resampling.BILINEAR)
 
 
 def _is_whole(value: object) -> bool:

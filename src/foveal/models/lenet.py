@@ -10,11 +10,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from foveal.errors import UsageError
 from foveal.models.network import Stack, make_activation, make_dense, xavier_
 from foveal.models.quick import AvgPool2d
-
-SMALLEST = 16  # two 5×5 convolutions and two halvings leave one pixel
 
 
 def lenet5(
@@ -24,8 +21,6 @@ def lenet5(
 
     Initialised Glorot-uniform (the paper: uniform in ±2.4 / fan-in), biases zero.
     """
-    if min(height, width) < SMALLEST:
-        raise UsageError(f"lenet5 needs at least {SMALLEST}×{SMALLEST} pixels, not {height}×{width}.")
     map_height, map_width = ((height - 4) // 2 - 4) // 2, ((width - 4) // 2 - 4) // 2
     network = Stack(
         [

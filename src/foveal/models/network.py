@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from foveal.errors import UsageError, nearest
 from foveal.models.quick import Tanh
@@ -14,13 +15,26 @@ MOST_WEIGHTS = 1 << 30  # in one layer: 4 GiB; VGG-16's largest has a tenth of i
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": Tanh, "sigmoid": nn.Sigmoid}
 
 
+class Heads(NamedTuple):
+    """What a network with auxiliary heads answers in training: the logits, and those of each auxiliary head.
+
+    The loss of each auxiliary head counts `weight` times beside that of the logits.
+    """
+
+    logits: Tensor  # (B, classes)
+    auxiliary: tuple[Tensor, ...] = ()  # each (B, classes)
+    weight: float = 0.3
+
+
 class Network(nn.Module):
     """Takes normalised images (B, C, H, W), returns logits (B, classes).
 
-    `stages` maps the name that the paper gives a stage (``C3``) to the module whose output it is.
+    `stages` maps the name that the paper gives a stage (``C3``) to the module whose output it is. `auxiliary`
+    names the modules that serve training only: with some, a forward pass in training mode returns `Heads`.
     """
 
     stages: Mapping[str, str]
+    auxiliary: tuple[str, ...] = ()
 
 
 class Stack(Network, nn.Sequential):
@@ -71,6 +85,10 @@ def kaiming_(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def parameter_count(network: nn.Module) -> int:
-    """Return the number of trainable parameters."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+def parameter_count(network: nn.Module, *, without: tuple[str, ...] = ()) -> int:
+    """Return the number of trainable parameters, those of the modules named in `without` left out."""
+    return sum(
+        parameter.numel()
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad and name.partition(".")[0] not in without
+    )

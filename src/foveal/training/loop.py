@@ -21,6 +21,7 @@ from foveal.classifier.device import saying_out_of_memory
 from foveal.classifier.inference import logits
 from foveal.data.batches import Batches
 from foveal.errors import Interrupted, TrainingError
+from foveal.models.network import Heads
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress, Stage
 from foveal.run import Run
@@ -190,11 +191,17 @@ def learn_epoch(work: Work) -> None:
 def learn(
     state: TrainingState, x: Tensor, labels: Tensor, weights: Tensor | None, recipe: Recipe, rate: float
 ) -> tuple[Tensor, Tensor]:
-    """Learn from one batch x (B, C, H, W) at learning `rate`; return its mean loss and how many it had right."""
+    """Learn from one batch x (B, C, H, W) at learning `rate`; return its mean loss and how many it had right.
+
+    The loss is that of the logits and, by their weight, of the auxiliary heads that a network may have.
+    """
     with torch.autocast(state.device.type, state.half, enabled=state.half is not None):
-        output = state.network(x if recipe.channels_last else x.contiguous())  # (B, classes)
-    output = output.float()
+        answer = state.network(x if recipe.channels_last else x.contiguous())  # (B, classes), or Heads
+    heads = answer if isinstance(answer, Heads) else Heads(answer)
+    output = heads.logits.float()
     loss = training_loss(output, labels, recipe, weights)
+    for auxiliary in heads.auxiliary:
+        loss = loss + heads.weight * training_loss(auxiliary.float(), labels, recipe, weights)
     torch.autograd.backward(loss * state.loss_scale.factor)
     if state.loss_scale.unscale(state.optimizer.parameters):  # else: overflow of half precision, the step is skipped
         if recipe.clip_norm is not None:
