@@ -18,6 +18,7 @@ from foveal.preprocess import Preprocess, array_picture
 
 FITS = ("letterbox", "crop", "stretch")
 
+ADDED = {"short_side", "interpolation"}  # since 0.1.0, with defaults that change nothing
 
 def preprocess(channels: int = 1, frame: int = 32, content: int | None = None, fit: str = "letterbox") -> Preprocess:
     content = frame if content is None else content
@@ -145,9 +146,24 @@ def test_a_damaged_stored_form_is_refused(change: dict[str, Any], words: str) ->
     assert words in str(caught.value)
 
 
+def test_a_stored_form_of_an_earlier_foveal_means_what_it_meant() -> None:
+    earlier = {name: value for name, value in preprocess().to_dict().items() if name not in ADDED}
+    assert Preprocess.from_dict(earlier) == preprocess()
+
+
+def test_a_short_side_goes_with_crop_and_covers_the_box() -> None:
+    stored = preprocess().to_dict()
+    with pytest.raises(UsageError, match="goes with the fit crop"):
+        Preprocess.from_dict({**stored, "fit": "letterbox", "short_side": 64})
+    with pytest.raises(UsageError, match="no shorter than the content box"):
+        Preprocess.from_dict({**stored, "fit": "crop", "short_side": 1})
+    with pytest.raises(UsageError, match='"bilinear" or "bicubic"'):
+        Preprocess.from_dict({**stored, "interpolation": "nearest"})
+
+
 def test_an_incomplete_stored_form_is_refused() -> None:
     whole = preprocess().to_dict()
-    for field in whole:
+    for field in whole.keys() - ADDED:
         with pytest.raises(UsageError, match=field):
             Preprocess.from_dict({name: value for name, value in whole.items() if name != field})
     for nonsense in ([], None, "channels"):

@@ -76,7 +76,7 @@ ENTRIES = (
     Architecture("lenet5", "lenet:lenet5", "lenet", "LeNet-5", 1998, LENET, (1, 32, 32), 10, 61_706, 416_520, 16, 4,
                  scales=True, smallest=16),
     Architecture("lenet5_1998", "lenet_1998:lenet5_1998", "lenet", "LeNet-5 as published", 1998, LENET,
-                 (1, 32, 32), 10, 60_000, 328_096, 32, 4, scales=True, smallest=32, loss="rbf",
+                 (1, 32, 32), 10, 60_000, 328_096, 32, 4, scales=True, loss="rbf",
                  published=(Published(0.95, None, "MNIST test"), Published(0.8, None, "MNIST test, distorted training images"))),
     Architecture("simple_cnn", "simple_cnn:simple_cnn", "simple", "Simple CNN", 2015, BATCH_NORM, (1, 28, 28), 10,
                  94_186, 7_452_416, 18, 4),
