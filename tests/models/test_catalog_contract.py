@@ -1,4 +1,4 @@
-"""One contract over every network of the catalog: what holds for one holds for the next fifty."""
+"""The catalog: names, options, inputs that cannot be, the layer table. The gallery has a contract of its own."""
 
 from __future__ import annotations
 
@@ -7,106 +7,24 @@ import sys
 
 import pytest
 import torch
-from torch import nn
+from gallery_members import EVERY, each, pass_size
 
 from foveal.errors import UsageError
 from foveal.models.anatomy import layer_table
 from foveal.models.catalog import CATALOG, create_model, find
 from foveal.models.network import parameter_count
 
-EVERY = sorted(CATALOG)
-OF_ONE_INPUT = {"lenet5_1998"}  # one size, grey, and classes as many as it has codes: see its own tests
-PARAMETERS = {
-    "lenet5": 61_706,
-    "lenet5_1998": 60_000,
-    "simple_cnn_p4": 40_630,
-    "simple_cnn_p5": 15_770,
-    "simple_cnn_p6": 43_706,
-    "simple_cnn_p7": 173_930,
-    "simple_cnn_p8": 225_482,
-    "simple_cnn_p9": 225_034,
-    "simple_cnn_p11": 347_146,
-    "simple_cnn_p13": 347_146,
-}
 
-
-def sizes_of(name: str) -> list[tuple[int, int]]:
-    return [find(name).native_input[1:], (37, 29)]
-
-
-def batch(count: int, channels: int, size: tuple[int, int], seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, channels, *size, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_parameters_at_the_native_input_are_those_of_the_catalog(name):
-    entry = find(name)
-    channels, *size = entry.native_input
-    network = create_model(name, classes=entry.native_classes, channels=channels, size=tuple(size))
-    assert parameter_count(network) == entry.parameters == PARAMETERS.get(name, entry.parameters)
-
-
-@pytest.mark.parametrize("name", sorted(set(EVERY) - OF_ONE_INPUT))
-@pytest.mark.parametrize(("classes", "channels"), [(2, 3), (7, 1)])
-def test_any_class_count_channels_and_size(name, classes, channels):
-    for size in sizes_of(name):
-        network = create_model(name, classes=classes, channels=channels, size=size)
-        assert network(batch(3, channels, size)).shape == (3, classes)
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_every_parameter_gets_a_gradient_and_one_image_alone_equals_itself_in_a_batch(name):
-    torch.manual_seed(1)
-    size = sizes_of(name)[0]
-    network = create_model(name, size=size)
-    x = batch(8, 1, size)
-    nn.functional.cross_entropy(network(x), torch.arange(8)).backward()
-    still = [key for key, one in network.named_parameters() if one.grad is None or not one.grad.abs().sum()]
-    assert still == []
-    network.eval()
-    with torch.no_grad():
-        together = network(x)
-        alone = torch.cat([network(one[None]) for one in x])
-    assert (together - alone).abs().max() < 1e-5 * max(1, float(alone.abs().max()))
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_the_seed_decides_the_weights(name):
-    def weights(seed: int) -> dict[str, torch.Tensor]:
-        torch.manual_seed(seed)
-        return create_model(name).state_dict()
-
-    first, same, other = weights(5), weights(5), weights(6)
-    assert all(torch.equal(first[key], same[key]) for key in first)
-    assert any(not torch.equal(first[key], other[key]) for key in first)
-
-
-@pytest.mark.parametrize("name", EVERY)
-def test_stages_name_modules_and_the_last_is_the_output(name):
-    network = create_model(name)
-    modules = dict(network.named_modules())
-    assert [stage for stage, module in network.stages.items() if module not in modules] == []
-    assert len(set(network.stages.values())) == len(network.stages)
-    outputs = {}
-    handle = modules[list(network.stages.values())[-1]].register_forward_hook(
-        lambda module, inputs, output: outputs.update(last=output)
-    )
-    size = sizes_of(name)[0]
-    logits = network.eval()(batch(2, 1, size))
-    handle.remove()
-    assert torch.equal(outputs["last"], logits)
-
-
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", each(EVERY))
 def test_the_layer_table_adds_up_and_leaves_the_network_as_it_found_it(name):
-    size = sizes_of(name)[0]
-    network = create_model(name)
+    size, channels = pass_size(name), find(name).native_input[0]
+    network = create_model(name, classes=10, size=size)
     network.train()
     next(iter(network.children())).eval()  # a mixed mode must come back as it was
     before = {key: module.training for key, module in network.named_modules()}
     buffers = {key: one.clone() for key, one in network.named_buffers()}
-    table = layer_table(network, 1, *size)
-    assert sum(row.parameters for row in table) == parameter_count(network)
+    table = layer_table(network, channels, *size)
+    assert sum(row.parameters for row in table) == parameter_count(network, without=network.auxiliary)
     assert table[-1].output == "10"
     assert {key: module.training for key, module in network.named_modules()} == before
     assert not any(module._forward_hooks for module in network.modules())
