@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveal.data import catalog, download
+from foveal import download
+from foveal.data import catalog
 from foveal.data.catalog import CATALOG, is_named
-from foveal.data.download import RemoteFile
 from foveal.data.load import load
+from foveal.download import RemoteFile
 from foveal.errors import DataError, UsageError
 from foveal.progress import Progress
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from foveal.data import download
-from foveal.data.download import NotFetchedError, RemoteFile, cache_folder, fetch
+from foveal import download
+from foveal.download import NotFetchedError, RemoteFile, cache_folder, fetch
 from foveal.errors import OutputError
 from foveal.progress import Progress
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from foveal.data.dataset import Dataset
-from foveal.data.download import NotFetchedError, RemoteFile, cache_folder, fetch
 from foveal.data.sources.cifar import find_cifar_copy, read_cifar
 from foveal.data.sources.digits import read_digits
 from foveal.data.sources.idx import is_idx_folder, read_idx_folder
 from foveal.data.sources.noise import read_noise
+from foveal.download import NotFetchedError, RemoteFile, cache_folder, fetch
 from foveal.errors import DataError, UsageError, listed, nearest
 from foveal.progress import Progress
 

@@ -15,11 +15,11 @@ from PIL import Image
 
 from foveal.data.catalog import CATALOG, is_named
 from foveal.data.dataset import Dataset
-from foveal.data.download import cache_folder
 from foveal.data.images import read_file
 from foveal.data.load import load
 from foveal.data.sources.manifest import Columns
 from foveal.data.sources.tree import IMAGE_SUFFIXES
+from foveal.download import cache_folder
 from foveal.errors import FovealError, OutputError, UsageError
 from foveal.evaluation.comparison import PairedComparison, adjusted, compare_answers
 from foveal.evaluation.pairing import Common, find_common

@@ -225,7 +225,7 @@ def _speed(torch: dict[str, Any]) -> dict[str, Value]:
 
 def _cache() -> Path | None:
     try:
-        from foveal.data.download import cache_folder
+        from foveal.download import cache_folder
 
         return cache_folder()
     except (ImportError, FovealError, OSError, RuntimeError):  # what it needs is missing too

@@ -1,4 +1,4 @@
-"""Files of published data sets: downloaded once, resumed, checked, and kept in the user's cache."""
+"""Published files, data sets and weights: downloaded once, resumed, checked, and kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MB = 1_000_000
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file of a published data set, known to the byte."""
+    """One published file, known to the byte."""
 
     name: str
     size: int  # bytes
-    sha256: str
+    sha256: str  # or its leading digits, where no more was published: proof against mishaps, not against malice
     urls: tuple[str, ...]  # the same bytes from different places, tried in this order
 
 
@@ -57,7 +57,7 @@ def cache_folder() -> Path:
 
 
 def fetch(title: str, files: tuple[RemoteFile, ...], folder: Path, progress: Progress) -> None:
-    """Bring all `files` of the data set `title` into `folder`, those excepted that lie there already, in their size.
+    """Bring all `files` of `title` into `folder`, those excepted that lie there already, in their size.
 
     A download goes into ``NAME.part``, from where the next call resumes it, and gets its name only
     when its SHA-256 is right. One process downloads into a folder at a time; others wait for it.
@@ -136,7 +136,7 @@ def _fetch_from(url: str, file: RemoteFile, part: Path, stage: Stage) -> None:
             if vain == TRIES:
                 raise
             time.sleep(PAUSE_S)
-    if _digest(part) == file.sha256:
+    if _digest(part).startswith(file.sha256):
         return
     part.unlink()
     if began_with:  # the beginning may have been another file's: once more, from the start
@@ -165,13 +165,27 @@ def _receive(url: str, file: RemoteFile, part: Path, stage: Stage) -> None:
         raise _BrokenOffError(f"the connection broke off after {start:,} of {file.size:,} bytes")
 
 
+def offered(url: str) -> tuple[int, str]:
+    """Return the size in bytes of what `url` offers, and the SHA-256 that a hub says of it ("" where it says none).
+
+    Raises NotFetchedError with the reason.
+    """
+    way = _StaysSecure()
+    with _answer(url, 0, way) as answer:
+        length = answer.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            raise NotFetchedError("the server does not say how large the file is")
+        said = (way.linked or answer.headers.get("X-Linked-ETag", "")).strip('"')
+        return int(length), said if re.fullmatch(r"[0-9a-f]{64}", said) else ""
+
+
 @contextmanager
-def _answer(url: str, start: int) -> Iterator[Any]:
+def _answer(url: str, start: int, way: _StaysSecure | None = None) -> Iterator[Any]:
     """Yield the server's answer to a request for `url` from byte `start` on."""
     headers = {"User-Agent": "foveal", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-    opener = urllib.request.build_opener(_StaysSecure)
+    opener = urllib.request.build_opener(way or _StaysSecure())
     try:
         answer = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -233,6 +247,8 @@ def _digest(path: Path) -> str:
 class _StaysSecure(urllib.request.HTTPRedirectHandler):
     """Follows a redirect only to https, so that nobody between here and there can point elsewhere."""
 
+    linked = ""  # the SHA-256 that a hub tells on the way to where its files lie
+
     def redirect_request(
         self,
         req: urllib.request.Request,
@@ -244,4 +260,5 @@ class _StaysSecure(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme != "https":
             raise NotFetchedError(f"the server points to {urlsplit(newurl).scheme}, which is not secure")
+        self.linked = headers.get("X-Linked-ETag", "") or self.linked
         return super().redirect_request(req, fp, code, msg, headers, newurl)
