@@ -18,8 +18,8 @@ def build(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | N
 
 
 def refuse_unbuildable(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | None) -> None:
-    """Build the network once for nothing, so that a wrong option or size is said before the long work."""
-    with torch.random.fork_rng(devices=[]):
+    """Build the network once without weights, so that a wrong option or size is said before the long work."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
         network = build(recipe, classes, channels, size)
     if recipe.batch_size == 1 and any(isinstance(one, BATCH_NORMS) for one in network.modules()):
         raise UsageError("Batch normalisation cannot learn from one image at a time: use --batch-size 2 or more.")
