@@ -232,6 +232,6 @@ ENTRIES = (
     _cifar("wrn_28_10", "wide_resnet:wide_resnet", "Wide ResNet-28-10", 2016, WIDE, 36_479_194, 5_243_328_768, 109,
            Published(4.00, None, CIFAR + ", mean and deviation"), depth=28, widen=10),
     _cifar("densenet_bc_100_12", "densenet:cifar_densenet", "DenseNet-BC-100-12", 2016, DENSENET,
-           769_162, 287_929_692, 230, Published(4.51, None, CIFAR), depth=100, growth=12),
+           769_162, 287_929_692, 230, Published(4.51, None, CIFAR), smallest=4, depth=100, growth=12),
 )
 # fmt: on
