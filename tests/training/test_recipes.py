@@ -138,7 +138,7 @@ FIELDS = set(Recipe.model_fields) - {"source"}
 
 def test_python_takes_every_field_by_its_name():
     names = set(inspect.signature(foveal.train).parameters)
-    assert names - FIELDS == {"source", "out", "resume", "recipe", "progress"} and names >= FIELDS
+    assert names - FIELDS == {"source", "out", "resume", "recipe", "trust", "progress"} and names >= FIELDS
 
 
 def test_the_command_line_takes_every_field_by_its_name():

@@ -63,7 +63,7 @@ def classifier_card(classifier: Classifier) -> str:
     return card(
         "foveal.classifier",
         "classifier.html.jinja",
-        title=f"{entry.title} ({entry.name}, {entry.year})",
+        title=f"{entry.title} ({entry.name}{f', {entry.year}' if entry.year else ''})",
         options={name: value for name, value in classifier.options.items() if value != entry.options().get(name)},
         facts={what: words for what, words in facts.items() if words},
         classes=classifier.classes[:MOST_CLASSES],

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch import nn
 
 from foveal.classifier import artefact
 from foveal.classifier.artefact import Card
@@ -23,6 +24,8 @@ from foveal.data.sources.folders import image_files
 from foveal.errors import ClassifierError, DataError, UsageError, listed
 from foveal.models.anatomy import layer_table
 from foveal.models.catalog import checked_options, create_model, find
+from foveal.models.foreign.entry import OBJECT, refuse_untrusted
+from foveal.models.foreign.given import lending
 from foveal.models.network import Network, parameter_count
 from foveal.preprocess import (
     Preprocess,
@@ -56,19 +59,43 @@ class Classifier:
         return classifier_card(self)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto") -> Classifier:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        trust: str | None = None,
+        network: nn.Module | None = None,
+    ) -> Classifier:
         """Return the classifier in a run directory or in its ``classifier`` folder.
 
-        Raises ClassifierError when it is missing, incomplete, damaged, of another shape or not finite.
+        Args:
+            path: a run directory, or its ``classifier`` folder.
+            device: where to compute.
+            trust: the ``package.module:builder`` that makes the classifier's network, when it is one; without
+                it, nothing that a file names is run.
+            network: a network like the one that was handed over for training, when the classifier's was. It is
+                copied, and the copy takes the stored weights.
+
+        Raises:
+            ClassifierError: when it is missing, incomplete, damaged, of another shape or not finite, or wants
+                to run code that is not trusted.
         """
         folder = find_folder(Path(path))
         card, weights, content_hash = artefact.read(folder)
         preprocess = card.preprocess
         name = str(card.architecture.get("name"))
         options = dict(card.architecture.get("options", {}))
+        refuse_untrusted(name, trust, folder / artefact.CARD)
+        if network is not None and not name.startswith(OBJECT):
+            raise UsageError(f"The network of {folder} is {name}, which is made by its name; leave network= out.")
         try:
-            with torch.random.fork_rng(devices=[]), saying_out_of_memory("it describes a network too large for it"):
-                network = create_model(
+            with (
+                lending(network),
+                torch.random.fork_rng(devices=[]),
+                saying_out_of_memory("it describes a network too large for it"),
+            ):
+                own = create_model(
                     name,
                     classes=len(card.classes),
                     channels=preprocess.channels,
@@ -77,12 +104,12 @@ class Classifier:
                 )
         except (UsageError, TypeError, ValueError) as error:
             raise ClassifierError(f"{folder / artefact.CARD} does not describe a network: {error}") from error
-        artefact.check_weights(weights, network.state_dict(), folder)
-        network.load_state_dict(weights)
+        artefact.check_weights(weights, own.state_dict(), folder)
+        own.load_state_dict(weights)
         with saying_out_of_memory("use another --device"):
-            move_network(network, choose_device(device))
-        network.eval()
-        return cls(network, name, options, card.classes, preprocess, dict(card.provenance), content_hash)
+            move_network(own, choose_device(device))
+        own.eval()
+        return cls(own, name, options, card.classes, preprocess, dict(card.provenance), content_hash)
 
     def save(self, folder: str | Path) -> str:
         """Write ``classifier.json`` and ``weights.safetensors`` into `folder`; return the content hash.

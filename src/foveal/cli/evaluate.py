@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli.completion import complete_run, complete_source
+from foveal.cli.parsing import Trust
 
 
 def evaluate(
@@ -28,6 +29,7 @@ def evaluate(
     ] = False,
     accept: Annotated[list[str] | None, typer.Option(help="Go on despite this finding: trained-on.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    trust: Trust = None,
 ) -> None:
     """Evaluate a classifier on other images with the same classes; kept under evaluations/NAME/."""
     from foveal.data.sources.manifest import Columns
@@ -43,6 +45,7 @@ def evaluate(
         skip_unreadable=skip_unreadable,
         accept=tuple(accept or ()),
         device=device,
+        trust=trust,
     )
     accuracy = result["accuracy"]
     typer.echo(

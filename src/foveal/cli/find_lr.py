@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from foveal.cli.completion import complete_source
+from foveal.cli.parsing import Trust
 from foveal.cli.recipe_options import option, recipe_options, with_recipe_options
 
 
@@ -19,6 +20,7 @@ def find_lr(
     ] = None,
     out: Annotated[Path | None, option(help="The folder to make (default: runs/SOURCE-MODEL-learning-rate).")] = None,
     recipe: Annotated[Path | None, option(help="A recipe.toml to start from; options change it.")] = None,
+    trust: Trust = None,
     **options: Any,
 ) -> None:
     """Let the learning rate climb for some 160 steps and see where the loss falls; a plot, a rate and a command."""
@@ -29,7 +31,7 @@ def find_lr(
     changes = recipe_options(**options)
     refuse_rate(changes)
     with Progress() as progress:
-        found = find_rate(source, given_recipe(recipe, changes, source), out, progress)
+        found = find_rate(source, given_recipe(recipe, changes, source, trust=trust), out, progress)
     test = found.test
     if test.bottom is None or found.learning_rate is None:
         typer.echo("The loss never fell clearly, so no learning rate is suggested; look at the plot.")

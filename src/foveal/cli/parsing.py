@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+import typer
 
 from foveal.errors import UsageError
+
+Trust = Annotated[
+    str | None,
+    typer.Option(
+        help="package.module:builder: the code that a file here names for its network, and that may run.",
+        show_default=False,
+    ),
+]
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

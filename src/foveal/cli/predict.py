@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from foveal.cli.completion import complete_run
+from foveal.cli.parsing import Trust
 from foveal.errors import DataError, OutputError, listed
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def predict(
         bool, typer.Option("--skip-unreadable", help="Exit with 0 although images cannot be read.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    trust: Trust = None,
 ) -> None:
     """Predict the class of images. Those that cannot be read are listed at the end, and the exit code is 3."""
     from foveal.classifier import Classifier, Prediction
@@ -55,7 +57,7 @@ def predict(
         paths += found
     if out is not None and out.exists():
         raise OutputError(f"{out} exists already; choose another --out.")
-    loaded = Classifier.load(classifier, device=device)
+    loaded = Classifier.load(classifier, device=device, trust=trust)
     failures = []
     with (
         Progress(silent=len(paths) < 100) as progress,

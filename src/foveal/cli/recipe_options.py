@@ -76,7 +76,7 @@ def recipe_options(
         option(
             *("--model", "-m"),
             panel=NETWORK,
-            help="A name of `foveal models` (default: lenet5).",
+            help="A name of `foveal models`, timm:NAME, or package.module:builder of your own (default: lenet5).",
             autocompletion=complete_model,
         ),
     ] = None,

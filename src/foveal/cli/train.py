@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from foveal.cli.completion import complete_run, complete_source
+from foveal.cli.parsing import Trust
 from foveal.cli.recipe_options import option, recipe_options, with_recipe_options
 
 
@@ -29,6 +30,7 @@ def train(
     repeats: Annotated[
         int | None, option(help="Train so many runs, with the seeds seed, seed + 1, …, for mean and spread.")
     ] = None,
+    trust: Trust = None,
     new_split: Annotated[bool, option("--new-split", help="Repeats: each draws a split of its own.")] = False,
     **options: Any,
 ) -> None:
@@ -41,10 +43,17 @@ def train(
 
         print_spread(
             repeat_or_resume(
-                source, times=repeats, recipe=recipe, changes=changes, new_split=new_split, out=out, resume=resume
+                source,
+                times=repeats,
+                recipe=recipe,
+                changes=changes,
+                new_split=new_split,
+                out=out,
+                resume=resume,
+                trust=trust,
             )
         )
     else:
         from foveal.workflows.train import train as run_training
 
-        print_conclusion(run_training(source, out=out, resume=resume, recipe=recipe, **changes))
+        print_conclusion(run_training(source, out=out, resume=resume, recipe=recipe, trust=trust, **changes))

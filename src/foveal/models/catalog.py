@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import UsageError, nearest
 from foveal.models.architecture import Architecture
+from foveal.models.foreign.entry import Foreign, foreign, is_foreign, plain
 from foveal.models.gallery import ENTRIES
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ CATALOG = _unique(ENTRIES)
 
 
 def find(name: str) -> Architecture:
-    """Return the entry called `name`; ``-`` equals ``_``, case does not matter. UsageError names the nearest."""
+    """Return the entry called `name`; ``-`` equals ``_``, case does not matter. UsageError names the nearest.
+
+    A name with a colon is of somebody else's network, see `foreign.entry`.
+    """
+    if is_foreign(name):
+        return foreign(name)
     entry = CATALOG.get(name.lower().replace("-", "_"))
     if entry is None:
         raise UsageError(f'There is no model "{name}".{nearest(name, CATALOG)} `foveal models` lists them all.')
@@ -43,20 +49,30 @@ def create_model(
     channels: int | None = None,
     size: tuple[int, int] | None = None,
     options: Mapping[str, Any] | None = None,
+    pretrained: bool | str = False,
 ) -> Network:
-    """Return a new network, its weights drawn from torch's current random state.
+    """Return a new network, its weights drawn from torch's current random state, or published ones.
 
     Args:
-        name: a name from the catalog.
+        name: a name from the catalog, ``timm:NAME``, or ``package.module:builder``, a function that is then run.
         classes: number of classes; as published by default (1000 of ImageNet, 10 digits).
         channels: 1 for grey, 3 for colour, or any other number; as published by default.
         size: (height, width) of the input; the architecture's native size by default.
         options: the architecture's own options, e.g. ``{"activation": "relu"}``.
+        pretrained: True, or a tag of `foveal weights list`: published weights, fetched where they are not here.
+            Options that they need are set; the layers that answer with another number of classes than theirs are
+            new; for one grey channel the first convolution's kernels are summed over the colours.
 
     Raises:
-        UsageError: for an unknown name or option, an option of a wrong type, or an input too small.
+        UsageError: for an unknown name, option or tag, an option of a wrong type, or an input too small.
+        MissingPartError: for weights that are not here and cannot be fetched.
     """
     entry = find(name)
+    if pretrained:
+        from foveal.models.weights.adapting import create_pretrained
+
+        tag = None if pretrained is True else pretrained
+        return create_pretrained(entry.name, tag, classes=classes, channels=channels, size=size, options=options or {})
     classes = entry.native_classes if classes is None else classes
     channels = entry.native_input[0] if channels is None else channels
     height, width = size or entry.native_input[1:]
@@ -77,6 +93,9 @@ def checked_options(entry: Architecture, options: Mapping[str, Any]) -> dict[str
     checked: dict[str, Any] = {}
     for name, value in options.items():
         key = name.replace("-", "_")
+        if key not in known and isinstance(entry, Foreign) and entry.takes(key):
+            checked[key] = plain(value)
+            continue
         if key not in known:
             raise UsageError(
                 f'{entry.name} has no option "{name}" ({", ".join(known) or "it has none"}).{nearest(key, known)}'

@@ -53,7 +53,7 @@ def _train(
         _provenance(run, prepared, trained),
     )
     classifier.save(run.classifier_dir)
-    return Classifier.load(run.classifier_dir, device=recipe.device), trained
+    return Classifier.load(run.classifier_dir, device=recipe.device, trust=recipe.model), trained
 
 
 def _measure(run: Run, prepared: Prepared, recipe: Recipe, classifier: Classifier, trained: Fit) -> None:

@@ -41,6 +41,7 @@ def evaluate(
     skip_unreadable: bool = False,
     accept: tuple[str, ...] = (),
     device: str = "auto",
+    trust: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Evaluate the classifier of `run` on `source` and return its metrics.
@@ -55,6 +56,7 @@ def evaluate(
         skip_unreadable: leave out images that cannot be read, instead of refusing.
         accept: ``("trained-on",)`` evaluates also on images that served training; the metrics say so.
         device: where to compute.
+        trust: as for `Classifier.load`.
         progress: whether to show progress on standard error.
 
     Raises:
@@ -67,7 +69,7 @@ def evaluate(
             )
     folder = find_folder(Path(run))
     home = Run(folder.parent if folder.name == "classifier" and (folder.parent / "recipe.toml").is_file() else folder)
-    classifier = Classifier.load(folder, device=device)
+    classifier = Classifier.load(folder, device=device, trust=trust)
     with Progress(silent=not progress) as display:
         dataset = load(source, columns=columns, data_dir=data_dir, progress=display)
     strange = [one for one in dataset.classes if one not in classifier.classes]

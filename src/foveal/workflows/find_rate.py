@@ -12,6 +12,7 @@ from typing import Any
 from foveal.classifier.device import saying_out_of_memory
 from foveal.errors import OutputError, UsageError
 from foveal.files import saying_why, write_json, write_text
+from foveal.models.foreign.entry import runs_code
 from foveal.progress import Progress
 from foveal.report.range_test import range_test_figure, range_test_page
 from foveal.run import SCHEMA_VERSION
@@ -46,6 +47,7 @@ def find_learning_rate(
     recipe: Recipe | str | Path | None = None,
     preset: str | None = None,
     out: str | Path | None = None,
+    trust: str | None = None,
     progress: bool = True,
 ) -> FoundRate:
     """Train a network for some 160 steps while the learning rate climbs, and say which rates look right.
@@ -59,6 +61,7 @@ def find_learning_rate(
         recipe: a Recipe or a TOML file: network, optimiser, batch size and loss are those of the test.
         preset: a name of ``foveal presets`` to start from instead.
         out: the folder to make; ``runs/<source>-<model>-learning-rate`` by default.
+        trust: as for `foveal.train`.
         progress: whether to show progress on standard error.
 
     Raises:
@@ -68,7 +71,7 @@ def find_learning_rate(
     """
     changes: dict[str, Any] = {} if preset is None else {"preset": preset}
     with Progress(silent=not progress) as display:
-        return find_rate(source, given_recipe(recipe, changes, source), out, display)
+        return find_rate(source, given_recipe(recipe, changes, source, trust=trust), out, display)
 
 
 def find_rate(source: object, recipe: Recipe, out: str | Path | None, progress: Progress) -> FoundRate:
@@ -88,6 +91,8 @@ def find_rate(source: object, recipe: Recipe, out: str | Path | None, progress: 
     rate = None if rate is None else float(f"{rate:.2g}")
     trainable = rate is not None and bool(recipe.source)
     command = f"foveal train --recipe {shlex.quote(str(home / SUGGESTED))}" if trainable else ""
+    if command and runs_code(recipe.model):
+        command += f" --trust {recipe.model}"
     found = FoundRate(home, test, rate, command)
     _write(found, recipe, settled, dataset.name)
     return found

@@ -14,6 +14,7 @@ from foveal.data.dataset import Dataset
 from foveal.data.load import load
 from foveal.errors import ClassifierError, UsageError
 from foveal.models.catalog import checked_options, find
+from foveal.models.foreign.entry import is_foreign, refuse_untrusted
 from foveal.progress import Progress
 from foveal.training.loggers import refuse_missing
 from foveal.training.preset import find_preset
@@ -22,13 +23,22 @@ from foveal.workflows.network import refuse_unbuildable
 from foveal.workflows.prepare import Prepared, prepare, refuse_unfit
 
 
-def given_recipe(recipe: Recipe | str | Path | None, changes: Mapping[str, Any], source: object = None) -> Recipe:
+def given_recipe(
+    recipe: Recipe | str | Path | None,
+    changes: Mapping[str, Any],
+    source: object = None,
+    *,
+    trust: str | None = None,
+) -> Recipe:
     """Return the recipe to start from with `changes`, which may name a preset to start from instead.
 
     The data_dir of a recipe for another source than `source` is left out. Raises UsageError when `recipe`
-    names a file that is not there or holds none, or when a preset is named beside it.
+    names a file that is not there or holds none, or when a preset is named beside it; ClassifierError when a
+    file names code for the network that is not the code of `trust`.
     """
     start = _start(recipe, changes)
+    if isinstance(recipe, str | Path) and "model" not in changes:
+        refuse_untrusted(start.model, trust, recipe)
     if "data_dir" not in changes and source is not None and str(source) != start.source:
         return start.changed({"data_dir": None})
     return start
@@ -74,7 +84,8 @@ def open_source(source: object, recipe: Recipe, progress: Progress) -> tuple[Dat
 
 def settle(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) -> tuple[Prepared, Recipe]:
     """Return `dataset` prepared for training, and the recipe with everything chosen that was left open."""
-    if early_size := recipe.size or find(recipe.model).native_size:
+    early_size = recipe.size or find(recipe.model).native_size
+    if early_size and (recipe.channels or not is_foreign(recipe.model)):  # others' may take colour alone
         refuse_unbuildable(recipe, len(dataset.classes), recipe.channels or 1, early_size)
     cores = os.cpu_count() or 1
     if recipe.threads is not None and recipe.threads > cores:

@@ -18,11 +18,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
 from foveal.evaluation.spread import Spread, spread
 from foveal.files import locked, saying_why, write_json
+from foveal.models.foreign.entry import refuse_untrusted
+from foveal.models.foreign.given import lending, refuse_absent
 from foveal.progress import Progress
 from foveal.report.repeats import write_repeats_page
 from foveal.run import SCHEMA_VERSION, Run, read_json
@@ -32,6 +34,9 @@ from foveal.workflows.place import free_name, refuse_existing, refuse_inside, re
 from foveal.workflows.plan import given_recipe, open_source
 from foveal.workflows.resume import REPEATS as PLAN
 from foveal.workflows.resume import resume as go_on
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PAGE = "repeats.html"
 
@@ -58,9 +63,11 @@ def repeat(
     *,
     recipe: Recipe | str | Path | None = None,
     preset: str | None = None,
+    model: str | nn.Module | None = None,
     new_split: bool = False,
     out: str | Path | None = None,
     resume: str | Path | None = None,
+    trust: str | None = None,
     progress: bool = True,
 ) -> Repeats:
     """Train `times` runs with the seeds seed, seed + 1, … and return them with mean, deviation and interval.
@@ -74,26 +81,33 @@ def repeat(
         times: how many runs, two or more.
         recipe: a Recipe or a TOML file; its `time_limit_s` is that of each run.
         preset: a name of ``foveal presets`` to start from instead.
+        model: the network, as for `foveal.train`. Runs from a module that is handed over begin with its weights,
+            all with the same: their spread is that of the order of the images alone.
         new_split: draw the split anew for each run.
         out: the directory to make; ``runs/<source>-<model>-repeats`` by default.
         resume: such a directory to go on with; everything else is then taken from it (give `source` again
-            only when it was trained on arrays, or its data have moved).
+            only when it was trained on arrays, or its data have moved, and `model` when it was a module).
+        trust: as for `foveal.train`.
         progress: whether to show progress on standard error.
 
     Raises:
         FovealError: as `foveal.train`.
     """
-    changes = {} if preset is None else {"preset": preset}
-    return repeat_or_resume(
-        source,
-        times=None if resume is not None else times,
-        recipe=recipe,
-        changes=changes,
-        new_split=new_split,
-        out=out,
-        resume=resume,
-        progress=progress,
-    )
+    with lending(model) as name:
+        if resume is not None and isinstance(model, str):
+            raise UsageError(f"resume goes on with the recipe of {resume}; it takes no other options.")
+        given = {"preset": preset, "model": name if resume is None else None}
+        return repeat_or_resume(
+            source,
+            times=None if resume is not None else times,
+            recipe=recipe,
+            changes={field: value for field, value in given.items() if value is not None},
+            new_split=new_split,
+            out=out,
+            resume=resume,
+            trust=trust,
+            progress=progress,
+        )
 
 
 def repeat_or_resume(
@@ -105,6 +119,7 @@ def repeat_or_resume(
     new_split: bool,
     out: str | Path | None,
     resume: str | Path | None,
+    trust: str | None = None,
     progress: bool = True,
 ) -> Repeats:
     """Do what `repeat` says, with `changes` to the recipe; what the command line calls."""
@@ -112,10 +127,11 @@ def repeat_or_resume(
         if resume is not None:
             if changes.keys() - {"data_dir"} or recipe is not None or out is not None or new_split or times is not None:
                 raise UsageError(f"resume goes on with the recipe of {resume}; it takes no other options.")
-            return _resume(Path(resume), source, changes.get("data_dir"), display)
+            return _resume(Path(resume), source, changes.get("data_dir"), display, trust)
         if times is None:
             raise UsageError("A new split for each run is for repeats: say how many.")
-        return _begin(source, times, given_recipe(recipe, changes, source), new_split, out, display)
+        start = given_recipe(recipe, changes, source, trust=trust)
+        return _begin(source, times, start, new_split, out, display)
 
 
 def _begin(
@@ -150,7 +166,7 @@ def _begin(
         return _carry_on(home, dataset, None, recipe, progress)
 
 
-def _resume(home: Path, source: object, data_dir: str | Path | None, progress: Progress) -> Repeats:
+def _resume(home: Path, source: object, data_dir: str | Path | None, progress: Progress, trust: str | None) -> Repeats:
     """Go on with the repeats in `home`: the run that was interrupted, then those that had not begun."""
     plan = read_json(home / PLAN)
     with locked(home):
@@ -159,6 +175,8 @@ def _resume(home: Path, source: object, data_dir: str | Path | None, progress: P
                 f"{home / 'recipe.toml'} is missing or was changed after the repeats began; restore it, or train anew."
             )
         recipe = read_recipe(home / "recipe.toml")
+        refuse_untrusted(recipe.model, trust, home / "recipe.toml")
+        refuse_absent(recipe.model, home)
         if source is None and not recipe.source:
             raise UsageError(f"{home} was trained on arrays: give them again, foveal.repeat(dataset, resume=…).")
         return _carry_on(home, source, data_dir, recipe, progress)
@@ -178,7 +196,7 @@ def _carry_on(home: Path, source: object, data_dir: str | Path | None, recipe: R
         progress.line(f"run {number} of {len(seeds)}, seed {seed}")
         try:
             if run.recipe_file.is_file():
-                go_on(run, source, data_dir, progress, called=home)
+                go_on(run, source, data_dir, progress, called=home, trust=recipe.model)
             else:
                 first = runs[0].audit["dataset"]["content_hash"] if number > 1 else None
                 one = _moved(recipe, data_dir).changed({"seed": seed})

@@ -13,6 +13,8 @@ from foveal.data.dataset import Dataset
 from foveal.data.load import load, reordered
 from foveal.errors import ClassifierError, DataError, UsageError, listed
 from foveal.files import locked
+from foveal.models.foreign.entry import refuse_untrusted
+from foveal.models.foreign.given import refuse_absent
 from foveal.progress import Progress
 from foveal.run import Run
 from foveal.training.loggers import refuse_missing
@@ -24,26 +26,36 @@ REPEATS = "repeats.json"  # in a folder whose runs are repeats of one recipe
 
 
 def resume(
-    run: Run, source: object, data_dir: str | Path | None, progress: Progress, *, called: Path | None = None
+    run: Run,
+    source: object,
+    data_dir: str | Path | None,
+    progress: Progress,
+    *,
+    called: Path | None = None,
+    trust: str | None = None,
 ) -> Run:
     """Go on with `run` where its last checkpoint stands, or with its evaluation and report.
 
-    `called` is what a user resumes, where that is not the run itself.
+    `called` is what a user resumes, where that is not the run itself; `trust` is the code that its network may run.
     """
     if (run.path / REPEATS).is_file():
         raise UsageError(f"{run.path} holds repeats of a run; go on with foveal.repeat(resume=…).")
     if not run.recipe_file.is_file():
         raise ClassifierError(f"There is no run to resume at {run.path}: it holds no recipe.toml.")
     with locked(run.path):
-        return _resume_locked(run, source, data_dir, progress, called or run.path)
+        return _resume_locked(run, source, data_dir, progress, called or run.path, trust)
 
 
-def _resume_locked(run: Run, source: object, data_dir: str | Path | None, progress: Progress, called: Path) -> Run:
+def _resume_locked(
+    run: Run, source: object, data_dir: str | Path | None, progress: Progress, called: Path, trust: str | None
+) -> Run:
     if run.is_finished:
         progress.line(f"{run.path} is finished; its report is {run.report_file}")
         return run
     _refuse_changed(run)
     recipe = read_recipe(run.recipe_file)
+    refuse_untrusted(recipe.model, trust, run.recipe_file)
+    refuse_absent(recipe.model, called)
     refuse_missing(recipe.log)
     if source is None and not recipe.source:
         raise UsageError(f"{run.path} was trained on arrays: give them again, foveal.train(dataset, resume=…).")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from foveal.errors import UsageError
+from foveal.models.foreign.given import lending
 from foveal.progress import Progress
 from foveal.run import Run
 from foveal.training.recipe import Recipe
 from foveal.workflows.begin import begin
 from foveal.workflows.plan import given_recipe
 from foveal.workflows.resume import resume as go_on
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def train(
@@ -22,6 +26,7 @@ def train(
     resume: str | Path | None = None,
     recipe: Recipe | str | Path | None = None,
     preset: str | None = None,
+    trust: str | None = None,
     progress: bool = True,
     data_dir: str | Path | None = None,
     path_column: str | None = None,
@@ -39,7 +44,7 @@ def train(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     fit: Literal["letterbox", "crop", "stretch"] | None = None,
-    model: str | None = None,
+    model: str | nn.Module | None = None,
     model_options: Mapping[str, Any] | None = None,
     epochs: int | None = None,
     epoch_images: int | None = None,
@@ -72,10 +77,15 @@ def train(
         source: a Dataset, or anything that `foveal.load` takes.
         out: the run directory to make; ``runs/<source>-<model>`` by default. It must not exist.
         resume: a run directory to go on with instead; everything else is then taken from it (give
-            `source` or `data_dir` again only when the run was trained on arrays, or its data have moved).
+            `source` or `data_dir` again only when the run was trained on arrays, or its data have moved, and
+            `model` only when it was a network).
         recipe: a Recipe or a TOML file to start from; the arguments below change it.
         preset: a name of ``foveal presets`` to start from instead.
+        trust: the ``package.module:builder`` that a recipe's file, or the run to go on with, may run.
         progress: whether to show progress on standard error.
+        model: a name of ``foveal models``, ``timm:NAME``, ``package.module:builder``, or a network: a
+            torch.nn.Module, or a Keras model on the torch backend. A network is copied, so that training begins
+            from the weights that it has and leaves it as it is; the recipe keeps the name of its class only.
         data_dir: … and every further argument: the field of that name in `Recipe`.
 
     Raises:
@@ -83,9 +93,16 @@ def train(
     """
     given = dict(locals())
     changes = {name: given[name] for name in Recipe.model_fields if name != "source" and given.get(name) is not None}
-    with Progress(silent=not progress) as display:
+    with Progress(silent=not progress) as display, lending(model) as name:
         if resume is not None:
-            if changes.keys() - {"data_dir"} or out is not None or recipe is not None:
+            if (
+                changes.keys() - {"data_dir", "model"}
+                or isinstance(model, str)
+                or out is not None
+                or recipe is not None
+            ):
                 raise UsageError(f"resume goes on with the recipe of {resume}; it takes no other options.")
-            return go_on(Run(Path(resume)), source, data_dir, display)
-        return begin(source, given_recipe(recipe, changes, source), out, display)
+            return go_on(Run(Path(resume)), source, data_dir, display, trust=trust)
+        if name is not None:
+            changes["model"] = name
+        return begin(source, given_recipe(recipe, changes, source, trust=trust), out, display)
