@@ -164,6 +164,16 @@ class Preprocess:
         scale, shift = _scale_and_shift(self.mean, self.std, str(x.device))
         return x.mul_(scale).sub_(shift)
 
+    def normalise_array(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what `normalise` does, to the bit, without torch: float32 (B, C, H, W), laid out plainly."""
+        shape = (-1, 1, 1)
+        scale = np.array([1 / (255 * one) for one in self.std], np.float32).reshape(shape)
+        shift = np.array([middle / one for middle, one in zip(self.mean, self.std, strict=True)], np.float32)
+        x = pixels.transpose(0, 3, 1, 2).astype(np.float32, order="C")  # (B, C, H, W)
+        x *= scale
+        x -= shift.reshape(shape)
+        return x
+
     def _fitted(self, image: Image.Image) -> Image.Image:
         """Return `image` scaled, and cut for ``crop``, by `fit`: of the size of the content box, or within it."""
         how = Image.Resampling[self.interpolation.upper()]

@@ -1,0 +1,54 @@
+"""What an engine says when it cannot run a network, in one sentence that names the operator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from foveal.errors import ClassifierError, FovealError, ResourceError
+
+# How exporters and engines word it, the operator's name in the group.
+OPERATOR = (
+    re.compile(r"No ONNX function found for <OpOverload\(op='([\w:.]+)'"),  # torch.onnx
+    re.compile(r"operator '([\w:.]+)' to ONNX"),
+    re.compile(r"Could not find an implementation for ([\w.]+)"),  # ONNX Runtime
+    re.compile(r"([\w.:]+) is not a registered function/op"),
+    re.compile(r"does not support the following ONNX operations: ([\w.:-]+)"),  # OpenVINO
+    re.compile(r"No conversion rule found for operations: ([\w.:]+)"),
+)
+CONTROL_FLOW = ("data-dependent", "GuardOnDataDependent", "Dynamic control flow", "UserError")
+
+
+@contextmanager
+def saying_what_it_lacks(engine: str) -> Iterator[None]:
+    """Turn what `engine`, or the way to it, raises into a ClassifierError of one sentence."""
+    try:
+        yield
+    except (FovealError, OSError, KeyboardInterrupt):
+        raise
+    except MemoryError as error:
+        raise ResourceError(f"There is not enough memory for {engine}.") from error
+    except Exception as error:  # they raise classes of their own, and plain RuntimeError
+        raise ClassifierError(_sentence(engine, error)) from error
+
+
+def _sentence(engine: str, error: BaseException) -> str:
+    texts = _texts(error)
+    for text in texts:
+        for wording in OPERATOR:
+            if found := wording.search(text):
+                return f"{engine} lacks the operator {found.group(1)}, which this network uses; predict with torch."
+    if any(sign in text for text in texts for sign in CONTROL_FLOW):
+        return f"{engine} cannot hold this network: what it computes depends on the images' values, not on them alone."
+    first = next((line.strip() for line in texts[0].splitlines() if line.strip()), type(error).__name__)
+    return f"{engine} cannot run this network: {first[:300].rstrip('.')}."
+
+
+def _texts(error: BaseException | None) -> list[str]:
+    """Return what `error` and all errors behind it say."""
+    texts = []
+    while error is not None:
+        texts.append(f"{error}")
+        error = error.__cause__ or error.__context__
+    return texts
