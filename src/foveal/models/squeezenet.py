@@ -1,7 +1,7 @@
 """SqueezeNet: AlexNet's accuracy with a fiftieth of its parameters.
 
 F. N. Iandola et al.: "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size",
-arXiv 1602.07360, 2016; version 1.1 is the authors' repository's, with 2.4 times fewer multiply-adds.
+arXiv 1602.07360, 2016; version 1.1 is their repository's and needs less than half the multiply-adds.
 """
 
 from __future__ import annotations
