@@ -17,15 +17,18 @@ from torch import nn
 from foveal.classifier import artefact
 from foveal.classifier.artefact import Card
 from foveal.classifier.device import choose_device, move_network, saying_out_of_memory
+from foveal.classifier.engine import engine_logits, engine_probabilities, open_engine
 from foveal.classifier.inference import BATCH, logits, probabilities
 from foveal.classifier.prediction import Prediction, Predictions
 from foveal.data.images import in_threads, read_file
 from foveal.data.sources.folders import image_files
+from foveal.engines.kinds import TORCH
+from foveal.engines.runner import Runner
 from foveal.errors import ClassifierError, DataError, UsageError, listed
 from foveal.models.anatomy import layer_table
 from foveal.models.catalog import checked_options, create_model, find
-from foveal.models.foreign.entry import OBJECT, refuse_untrusted
-from foveal.models.foreign.given import lending
+from foveal.models.foreign.entry import refuse_untrusted
+from foveal.models.foreign.given import lending, refuse_absent
 from foveal.models.network import Network, parameter_count
 from foveal.preprocess import (
     Preprocess,
@@ -49,6 +52,8 @@ class Classifier:
     preprocess: Preprocess
     provenance: dict[str, Any] = field(default_factory=dict)
     hash: str = ""  # content hash of what is on disk; empty before it is saved
+    engine: str = TORCH  # what computes the answers
+    runner: Runner | None = None  # the opened engine; None: the network itself
 
     def __repr__(self) -> str:
         return f"Classifier({self.architecture}: {', '.join(self.classes)})"
@@ -66,6 +71,8 @@ class Classifier:
         device: str = "auto",
         trust: str | None = None,
         network: nn.Module | None = None,
+        engine: str = TORCH,
+        threads: int | None = None,
     ) -> Classifier:
         """Return the classifier in a run directory or in its ``classifier`` folder.
 
@@ -76,8 +83,12 @@ class Classifier:
                 it, nothing that a file names is run.
             network: a network like the one that was handed over for training, when the classifier's was. It is
                 copied, and the copy takes the stored weights.
+            engine: what computes: ``torch``; ``onnx``, ``openvino``, ``onnx-int8`` or ``openvino-int8`` where
+                `foveal export` has written it; or ``auto``, the fastest fp32 one that is stored and installed.
+            threads: of an engine other than torch; as many as there are cores by default.
 
         Raises:
+            MissingPartError: when the engine's package is not installed.
             ClassifierError: when it is missing, incomplete, damaged, of another shape or not finite, or wants
                 to run code that is not trusted.
         """
@@ -87,14 +98,13 @@ class Classifier:
         name = str(card.architecture.get("name"))
         options = dict(card.architecture.get("options", {}))
         refuse_untrusted(name, trust, folder / artefact.CARD)
-        if network is not None and not name.startswith(OBJECT):
-            raise UsageError(f"The network of {folder} is {name}, which is made by its name; leave network= out.")
         try:
             with (
                 lending(network),
                 torch.random.fork_rng(devices=[]),
                 saying_out_of_memory("it describes a network too large for it"),
             ):
+                refuse_absent(name, folder, "Classifier.load(…, network=network)")
                 own = create_model(
                     name,
                     classes=len(card.classes),
@@ -109,7 +119,38 @@ class Classifier:
         with saying_out_of_memory("use another --device"):
             move_network(own, choose_device(device))
         own.eval()
-        return cls(own, name, options, card.classes, preprocess, dict(card.provenance), content_hash)
+        answering, runner = open_engine(folder, content_hash, engine, device=device, threads=threads)
+        provenance = dict(card.provenance)
+        return cls(own, name, options, card.classes, preprocess, provenance, content_hash, answering, runner)
+
+    @classmethod
+    def pretrained(
+        cls, name: str, tag: str | None = None, *, device: str = "auto", progress: bool = True
+    ) -> Classifier:
+        """Return a classifier of ImageNet's 1000 classes made of published weights, fetched where they are not here.
+
+        Its preprocessing is the one that the weights were made with; its provenance names their file, its SHA-256,
+        where it is from, and its licence.
+
+        Args:
+            name: an architecture of `foveal models`, or a line of `foveal weights list`, ``resnet50.a1_in1k``.
+            tag: which weights of it; the default ones by default.
+            device: where it computes.
+            progress: whether to show a download on standard error.
+
+        Raises:
+            UsageError: for an unknown name or tag. MissingPartError: for weights that cannot be fetched.
+        """
+        from foveal.classifier.pretrained import published_parts
+        from foveal.models.weights.published import imagenet_classes
+        from foveal.progress import Progress
+
+        with Progress(silent=not progress) as display:
+            weights, network, options, preprocess, provenance = published_parts(name, tag, display)
+        with saying_out_of_memory("use another --device"):
+            move_network(network, choose_device(device))
+        network.eval()
+        return cls(network, weights.model, options, imagenet_classes(), preprocess, provenance)
 
     def save(self, folder: str | Path) -> str:
         """Write ``classifier.json`` and ``weights.safetensors`` into `folder`; return the content hash.
@@ -171,11 +212,14 @@ class Classifier:
 
         With `rows`, for the images at these rows only.
         """
-        device = next(self.network.parameters()).device
         if not len(pixels if rows is None else rows):
             return np.empty((0, len(self.classes)))
         with saying_out_of_memory("ask for fewer images at once"):
-            result = probabilities(logits(self.network, self.preprocess, pixels, rows=rows, device=device))
+            if self.runner is not None:
+                result = engine_probabilities(engine_logits(self.runner, self.preprocess, pixels, rows=rows))
+            else:
+                device = next(self.network.parameters()).device
+                result = probabilities(logits(self.network, self.preprocess, pixels, rows=rows, device=device))
         if not np.isfinite(result).all():
             raise ClassifierError(f"{self} answers with values that are no numbers; its weights are out of range.")
         return result
@@ -202,7 +246,7 @@ class Classifier:
     def _prediction(self, name: str, digest: str, row: np.ndarray) -> Prediction:
         best = int(row.argmax())
         named = dict(zip(self.classes, row.tolist(), strict=True))
-        return Prediction(self.classes[best], float(row[best]), named, name, digest, self.hash)
+        return Prediction(self.classes[best], float(row[best]), named, name, digest, self.hash, self.engine)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class Prediction:
     input: str  # the file's path, or the position in what was given
     input_hash: str  # SHA-256 of the file's bytes, or of the array's pixels
     classifier_hash: str
+    engine: str = "torch"  # what computed it
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """Return the `count` most probable classes with their probabilities, highest first."""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import foveal
-from foveal.cli import compare, data, doctor, evaluate, find_lr, models, predict, presets, train
+from foveal.cli import compare, data, doctor, evaluate, export, find_lr, models, predict, presets, train
 from foveal.errors import exit_codes
 
 EPILOG = "\n".join(["Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in exit_codes())])
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("models")(models.models)
 app.add_typer(data.app, name="data")
 app.command("find-lr")(find_lr.find_lr)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli.completion import complete_run, complete_source
-from foveal.cli.parsing import Trust
+from foveal.cli.parsing import ENGINES, Trust
 
 
 def evaluate(
@@ -29,6 +29,9 @@ def evaluate(
     ] = False,
     accept: Annotated[list[str] | None, typer.Option(help="Go on despite this finding: trained-on.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help=ENGINES + " torch by default: a figure should not hang on what is installed.")
+    ] = "torch",
     trust: Trust = None,
 ) -> None:
     """Evaluate a classifier on other images with the same classes; kept under evaluations/NAME/."""
@@ -45,6 +48,7 @@ def evaluate(
         skip_unreadable=skip_unreadable,
         accept=tuple(accept or ()),
         device=device,
+        engine=engine,
         trust=trust,
     )
     accuracy = result["accuracy"]

@@ -17,6 +17,8 @@ Trust = Annotated[
     ),
 ]
 
+ENGINES = "torch, onnx, onnx-int8, openvino or openvino-int8, as `foveal export` wrote it; or auto."
+
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """Return (height, width) for ``32`` or ``224x160`` (height first); UsageError otherwise."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from foveal.cli.completion import complete_run
-from foveal.cli.parsing import Trust
+from foveal.cli.parsing import ENGINES, Trust
 from foveal.errors import DataError, OutputError, listed
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ def predict(
         bool, typer.Option("--skip-unreadable", help="Exit with 0 although images cannot be read.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help=ENGINES + " auto: the fastest fp32 engine exported and installed.")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: as many as cores).")] = None,
     trust: Trust = None,
 ) -> None:
     """Predict the class of images. Those that cannot be read are listed at the end, and the exit code is 3."""
@@ -57,7 +61,11 @@ def predict(
         paths += found
     if out is not None and out.exists():
         raise OutputError(f"{out} exists already; choose another --out.")
-    loaded = Classifier.load(classifier, device=device, trust=trust)
+    loaded = Classifier.load(classifier, device=device, trust=trust, engine=engine, threads=threads)
+    if threads is not None and loaded.runner is None:
+        import torch
+
+        torch.set_num_threads(threads)
     failures = []
     with (
         Progress(silent=len(paths) < 100) as progress,
@@ -95,10 +103,16 @@ def _formatted(kind: Format, stream: TextIO, classes: tuple[str, ...], top: int)
     if kind is Format.csv:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(
-            ["input", "label", "probability", *(f"p:{name}" for name in classes), "input_hash", "classifier_hash"]
+            [
+                *("input", "label", "probability", *(f"p:{name}" for name in classes)),
+                *("input_hash", "classifier_hash", "engine"),
+            ]
         )
         return lambda one: table.writerow(
-            [one.input, one.label, one.probability, *one.probabilities.values(), one.input_hash, one.classifier_hash]
+            [
+                *(one.input, one.label, one.probability, *one.probabilities.values()),
+                *(one.input_hash, one.classifier_hash, one.engine),
+            ]
         )
     if kind is Format.jsonl:
         return lambda one: print(json.dumps(vars(one), ensure_ascii=False), file=stream)

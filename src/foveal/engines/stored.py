@@ -141,12 +141,11 @@ def _digest(file: Path) -> str:
 
 
 def _is_whole(name: str, record: Any) -> bool:
-    took = record["latency_ms"]
-    numbers = [took["engine"], took[TORCH]] if name in RUNNABLE else []
+    took = [record["latency_ms"][one] for one in ("engine", TORCH)] if name in RUNNABLE else []
     return (
         all(isinstance(record["files"][file], str) for file in KINDS[name].files)
         and isinstance(record["parity"]["n"], int)
-        and all(isinstance(one, int | float) and one > 0 for one in numbers)
+        and all(isinstance(one, int | float) and one > 0 for one in took)
     )
 
 

@@ -41,6 +41,7 @@ def evaluate(
     skip_unreadable: bool = False,
     accept: tuple[str, ...] = (),
     device: str = "auto",
+    engine: str = "torch",
     trust: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def evaluate(
         skip_unreadable: leave out images that cannot be read, instead of refusing.
         accept: ``("trained-on",)`` evaluates also on images that served training; the metrics say so.
         device: where to compute.
+        engine: what computes, as for `Classifier.load`; the metrics name it.
         trust: as for `Classifier.load`.
         progress: whether to show progress on standard error.
 
@@ -69,7 +71,7 @@ def evaluate(
             )
     folder = find_folder(Path(run))
     home = Run(folder.parent if folder.name == "classifier" and (folder.parent / "recipe.toml").is_file() else folder)
-    classifier = Classifier.load(folder, device=device, trust=trust)
+    classifier = Classifier.load(folder, device=device, trust=trust, engine=engine)
     with Progress(silent=not progress) as display:
         dataset = load(source, columns=columns, data_dir=data_dir, progress=display)
     strange = [one for one in dataset.classes if one not in classifier.classes]
@@ -133,6 +135,7 @@ def write_evaluation(
     header = {
         "schema_version": SCHEMA_VERSION,
         "classifier": classifier.hash,
+        "engine": classifier.engine,
         "dataset": {"name": dataset.name, "origin": dataset.origin},
     }
     folder = run.evaluation_dir(name)

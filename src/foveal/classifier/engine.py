@@ -1,0 +1,63 @@
+"""Which engine answers for a classifier, and how it is asked: the same preprocessing, other arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from foveal.engines.kinds import AUTO, TORCH, checked_engine
+from foveal.engines.parity import softmax
+from foveal.engines.runner import Runner, open_runner
+from foveal.engines.stored import choose_stored, stored_contents
+from foveal.errors import UsageError
+from foveal.preprocess import Preprocess
+
+BATCH = 16  # images at once: beyond that CPUs gain nothing and memory grows
+DECIMALS = 9
+
+
+def open_engine(
+    folder: Path, content_hash: str, name: str, *, device: str = "auto", threads: int | None = None
+) -> tuple[str, Runner | None]:
+    """Return the engine's name and what runs it, None where it is torch, for the classifier in `folder`.
+
+    ``auto`` is the fastest engine that was exported with parity to torch and is installed here, on a machine
+    without a GPU that torch would use; else torch. int8 is never chosen unasked: its answers are others.
+
+    Raises ClassifierError for an engine that was not exported, was changed, or belongs to another classifier,
+    UsageError for an unknown one, MissingPartError where its package is not installed.
+    """
+    checked_engine(name)
+    if name == AUTO:
+        name = choose_stored(folder, content_hash) if _is_cpu(device) else TORCH
+    if name == TORCH:
+        return TORCH, None
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"The engine {name} computes on the cpu, not on {device}; use --engine torch there.")
+    return name, open_runner(name, stored_contents(folder, name, content_hash), threads)
+
+
+def engine_logits(
+    runner: Runner, preprocess: Preprocess, pixels: np.ndarray, *, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """Return logits float32 (N, classes) for uint8 `pixels` (N, H, W, C), or for those at `rows`."""
+    parts = []
+    for start in range(0, len(pixels) if rows is None else len(rows), BATCH):
+        part = slice(start, start + BATCH)
+        batch = pixels[part if rows is None else rows[part]]  # (B, H, W, C)
+        parts.append(runner(preprocess.normalise_array(batch)))
+    return np.concatenate(parts)
+
+
+def engine_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return softmax of logits (N, classes) in float64, rounded to nine decimals, as `inference.probabilities`."""
+    return np.round(softmax(logits), DECIMALS)
+
+
+def _is_cpu(device: str) -> bool:
+    if device != "auto":
+        return device == "cpu"
+    from foveal.classifier.device import choose_device
+
+    return choose_device(device).type == "cpu"
