@@ -12,11 +12,14 @@ from foveal.errors import UsageError
 from foveal.models.simple_cnn import simple_cnn
 
 NUMBER = st.integers(0, 40)
+PADDING_WORDS = ["valid", "same", "tf", "full"]
 WORD = st.one_of(
     st.sampled_from(["bn", "relu", "tanh", "sigmoid", "pool", "avgpool", "gap", "flatten", "dropout.25", "dropout0.5"]),
     st.sampled_from(["conv", "dense", "dropout1.5", "dropout", "conv8k", "conv-3", "k5", "batchnorm", "dense8.5", "·"]),
     st.builds("conv{}".format, NUMBER),
     st.builds("conv{}k{}p{}s{}".format, NUMBER, st.integers(0, 9), st.integers(0, 6), st.integers(0, 4)),
+    st.builds("conv{}k{}s{}{}".format, NUMBER, st.integers(0, 9), st.integers(1, 4), st.sampled_from(PADDING_WORDS)),
+    st.sampled_from(["minpool", "stochasticpool", "fractionalpool", "gmp", "lrn", "leakyrelu", "conv8p1same"]),
     st.builds("dense{}".format, NUMBER),
     st.sampled_from(["conv123456", "conv99999", "dense1234567890", "dense" + "9" * 5_000, "conv" + "9" * 5_000]),
     st.text(max_size=6),
@@ -38,13 +41,42 @@ def test_each_word_is_its_layer():
     network = simple_cnn(spec="conv8k5p2s2 bn relu pool conv16 tanh avgpool dropout.25 gap dense12 bn sigmoid")
     kinds = [type(one).__name__ for one in network]
     assert kinds == [
-        *["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Conv2d", "Tanh", "AvgPool2d", "Dropout", "Sequential"],
+        *["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d", "Conv2d", "Tanh", "AvgPool2d", "Dropout", "GlobalAvgPool"],
         *["Linear", "BatchNorm1d", "Sigmoid", "Linear"],
     ]
     conv = network.get_submodule("conv1")
     assert (conv.kernel_size, conv.padding, conv.stride, conv.bias) == ((5, 5), (2, 2), (2, 2), None)
     assert network.get_submodule("conv2").bias is not None  # no batch normalisation comes next
     assert network.get_submodule("dense1").bias is None
+
+
+def test_the_rarer_words_are_their_layers():
+    network = simple_cnn(spec="conv8 leakyrelu lrn minpool stochasticpool fractionalpool gmp", channels=2)
+    kinds = ["Conv2d", "LeakyReLU", "LocalResponseNorm", "MinPool2d", "StochasticPool2d", "FractionalMaxPool2d"]
+    assert [type(one).__name__ for one in network] == [*kinds, "GlobalMaxPool", "Linear"]
+    assert network.stages == {"block1": "lrn1", "output": "output"}
+    x = torch.randn(2, 2, 28, 28)
+    for layer, side in zip(network, [26, 26, 26, 13, 6, 4], strict=False):
+        x = layer(x)
+        assert x.shape == (2, 8, side, side)
+
+
+@pytest.mark.parametrize(
+    ("word", "side", "kind"),
+    [
+        ("conv8k5s2", 12, "Conv2d"),
+        ("conv8k5s2valid", 12, "Conv2d"),
+        ("conv8k5s2same", 14, "Conv2d"),
+        ("conv8k4same", 28, "Conv2dSame"),  # one pixel before, two after
+        ("conv8k5tf", 28, "Conv2d"),
+        ("conv8k5s2tf", 14, "Conv2dSame"),
+        ("conv8k5full", 32, "Conv2d"),
+    ],
+)
+def test_a_padding_has_a_name(word, side, kind):
+    conv = simple_cnn(spec=f"{word} bn relu").get_submodule("conv1")
+    assert (type(conv).__name__, conv.bias) == (kind, None)
+    assert conv(torch.zeros(1, 1, 28, 28)).shape == (1, 8, side, side)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +103,9 @@ def test_a_stage_is_a_block_of_convolutions(spec, stages):
         ("pool pool pool pool pool", "too small: nothing is left"),
         ("flatten dense0", "dense layer of 0 units"),
         ("dropout.99999999999999999999", "no probability"),
+        ("conv8p2same", "names its padding twice: leave out p2 or same"),
+        ("minpol", 'Did you mean "minpool"'),
+        ("pool pool pool pool fractionalpool", 'nothing is left after "fractionalpool"'),
     ],
 )
 def test_a_refusal_names_the_word(spec, said):

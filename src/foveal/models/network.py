@@ -12,7 +12,12 @@ from foveal.errors import UsageError, nearest
 from foveal.models.quick import Tanh
 
 MOST_WEIGHTS = 1 << 30  # in one layer: 4 GiB; VGG-16's largest has a tenth of it
-ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": Tanh, "sigmoid": nn.Sigmoid}
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leakyrelu": nn.LeakyReLU,
+    "tanh": Tanh,
+    "sigmoid": nn.Sigmoid,
+}
 
 
 class Heads(NamedTuple):

@@ -67,19 +67,18 @@ def padded_conv(
 ) -> nn.Conv2d:
     """Return a convolution with square kernel and one of the `PADDINGS`; UsageError for another word.
 
-    It is torch's own wherever torch can pad so; only TensorFlow's ``same`` with a stride needs `Conv2dSame`.
+    It is torch's own wherever that pads alike before and after, else `Conv2dSame`.
     """
     reached = reach(kernel, dilation)
-    amount: int | str = {
+    amount = {
         "valid": 0,
         "same": (reached - 1) // 2,
         "tensorflow": (reached - 1) // 2,
         "full": reached - 1,
     }[checked_padding(padding)]
-    if padding == "tensorflow" and stride > 1:
+    uneven = reached % 2 == 0 and stride == 1 and padding == "same"
+    if uneven or (padding == "tensorflow" and (stride > 1 or reached % 2 == 0)):
         return Conv2dSame(inputs, outputs, kernel, stride, dilation=dilation, groups=groups, bias=bias)
-    if padding in {"same", "tensorflow"} and stride == 1 and reached % 2 == 0:
-        amount = "same"  # one pixel more after than before; torch copies the image for it
     return nn.Conv2d(inputs, outputs, kernel, stride, amount, dilation, groups, bias)
 
 

@@ -83,7 +83,8 @@ class FractionalMaxPool2d(nn.Module):
     """Max pooling that shrinks by a fraction: B. Graham, "Fractional max-pooling", 2014. H' = ⌊H / ratio⌋.
 
     Overlapping 2×2 windows whose first pixels are 1 or 2 apart, in the paper's pseudorandom sequence
-    ⌊α (i + u)⌋ - ⌊α u⌋. Training draws u anew for each image and channel; it is torch's own layer.
+    ⌊α (i + u)⌋ - ⌊α u⌋. Training draws u anew for each image and channel; it is torch's own layer. With a ratio near
+    2, α is above 2 on small sides, and a pixel may be left between two windows.
 
     Deviation: in evaluation u = ½ for all, so that an image always gets the same answer, alone or in a batch. The
     paper averages the answers to several draws.
@@ -115,6 +116,5 @@ class FractionalMaxPool2d(nn.Module):
 
 def first_pixels(size: int, outputs: int) -> list[int]:
     """Return where the windows of 2 begin on a side of `size` pixels, for u = ½. The last one ends with the side."""
-    last = size - 2
-    step = last / (outputs - 1) if outputs > 1 else 0.0
-    return [int((index + 0.5) * step) - int(0.5 * step) for index in range(outputs - 1)] + [last]
+    last, gaps = size - 2, max(1, outputs - 1)  # α = last / gaps, in whole numbers: no rounding decides
+    return [(2 * index + 1) * last // (2 * gaps) - last // (2 * gaps) for index in range(outputs - 1)] + [last]

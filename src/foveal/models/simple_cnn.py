@@ -1,18 +1,24 @@
 """A CNN written as a line of words: ``conv32 relu pool conv64 relu pool flatten dense128 relu``.
 
-=================  =========================================================================
-word               layer
-=================  =========================================================================
-``conv32``         convolution to 32 channels, 3×3, no padding; ``k5`` another kernel, ``p1``
-                   padding, ``s2`` stride, as in ``conv32k5p2s2``; without bias when the next
-                   word is ``bn``
-``bn``             batch normalisation, after a convolution or a dense layer
-``relu``           or ``tanh``, ``sigmoid``
-``pool``           2×2 max pooling; ``avgpool`` 2×2 average; ``gap`` global average (flattens)
-``dropout.25``     dropout with probability 0.25
-``flatten``        (B, C, H, W) → (B, C·H·W)
-``dense128``       fully connected to 128 units
-=================  =========================================================================
+==================  ========================================================================
+word                layer
+==================  ========================================================================
+``conv32``          convolution to 32 channels, 3×3, no padding; ``k5`` another kernel,
+                    ``p1`` padding, ``s2`` stride, as in ``conv32k5p2s2``; without bias when
+                    the next word is ``bn``
+``conv32same``      padding by name, at the end, as in ``conv32k5s2tf``: ``valid`` none,
+                    ``same`` as PyTorch pads, ``tf`` as TensorFlow does, ``full``
+``bn``              batch normalisation, after a convolution or a dense layer
+``lrn``             AlexNet's local response normalisation over 5 channels
+``relu``            or ``leakyrelu`` (slope 0.01 below zero), ``tanh``, ``sigmoid``
+``pool``            2×2 max pooling; ``avgpool``, ``minpool`` average and minimum
+``stochasticpool``  2×2, one pixel drawn in proportion to its size; after a ReLU
+``fractionalpool``  max pooling that shrinks the side by 1.5
+``gap``             global average (flattens); ``gmp`` global maximum
+``dropout.25``      dropout with probability 0.25
+``flatten``         (B, C, H, W) → (B, C·H·W)
+``dense128``        fully connected to 128 units
+==================  ========================================================================
 
 The last dense layer, to the classes, is always added. A stage is a block of convolutions, up to
 the pooling or flattening after it.
@@ -27,13 +33,17 @@ from torch import nn
 
 from foveal.errors import UsageError, nearest
 from foveal.models.network import ACTIVATIONS, MOST_WEIGHTS, Stack, kaiming_, make_activation, make_dense, make_dropout
+from foveal.models.padding import output_size, padded_conv
+from foveal.models.pooling import FractionalMaxPool2d, GlobalAvgPool, GlobalMaxPool, MinPool2d, StochasticPool2d
 from foveal.models.quick import AvgPool2d
 
 DEFAULT = "conv32p1 bn relu pool conv64p1 bn relu pool conv128p1 bn relu gap dropout.2"
-CONV = re.compile(r"conv(\d{1,5})(?:k(\d{1,2}))?(?:p(\d{1,2}))?(?:s(\d{1,2}))?")
+CONV = re.compile(r"conv(\d{1,5})(?:k(\d{1,2}))?(?:p(\d{1,2}))?(?:s(\d{1,2}))?(valid|same|tf|full)?")
 DENSE = re.compile(r"dense(\d{1,9})")
 DROPOUT = re.compile(r"dropout(0?\.\d+)")
-PLAIN = ("bn", *ACTIVATIONS, "pool", "avgpool", "gap", "flatten")
+HALVING = {"pool": nn.MaxPool2d, "avgpool": AvgPool2d, "minpool": MinPool2d, "stochasticpool": StochasticPool2d}
+GLOBAL = {"gap": GlobalAvgPool, "gmp": GlobalMaxPool}
+PLAIN = ("bn", "lrn", *ACTIVATIONS, *HALVING, "fractionalpool", *GLOBAL, "flatten")
 
 Shape = tuple[int, ...]  # (C, H, W), or (features,) once flat
 
@@ -75,35 +85,48 @@ def _layer(word: str, shape: Shape, *, bias: bool) -> tuple[nn.Module, Shape]:
     conv = CONV.fullmatch(word)
     if not conv and word not in PLAIN:
         raise UsageError(
-            f'"{word}" is no layer; the words are conv32, bn, relu, tanh, sigmoid, pool, avgpool, gap, dropout.25, '
-            f"flatten, dense128.{nearest(word, [*PLAIN, 'conv32', 'dense128', 'dropout.25'])}"
+            f'"{word}" is no layer; the words are conv32, {", ".join(PLAIN)}, dropout.25, dense128.'
+            f"{nearest(word, [*PLAIN, 'conv32', 'dense128', 'dropout.25'])}"
         )
     if not spatial:
         raise UsageError(f'"{word}" comes after the image was flattened.')
     if conv:
         return _convolution(word, conv, shape, bias=bias)
     channels, height, width = shape
-    if word == "gap":
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), (channels,)
+    if word in GLOBAL:
+        return GLOBAL[word](), (channels,)
     if word == "flatten":
         return nn.Flatten(), (channels * height * width,)
-    return (nn.MaxPool2d if word == "pool" else AvgPool2d)(2), (channels, height // 2, width // 2)
+    if word == "lrn":  # the paper's α = 1e-4 is not divided by the size of the neighbourhood, torch's is
+        return nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2), shape
+    if word == "fractionalpool":
+        shrinking = FractionalMaxPool2d()
+        return shrinking, (channels, shrinking.output_size(height), shrinking.output_size(width))
+    return HALVING[word](2), (channels, height // 2, width // 2)
 
 
 def _convolution(word: str, match: re.Match[str], shape: Shape, *, bias: bool) -> tuple[nn.Module, Shape]:
     """Return the convolution that `word` matched, and the shape that it gives."""
     out, kernel, padding, stride = (
-        int(part or usual) for part, usual in zip(match.groups(), (0, 3, 0, 1), strict=True)
+        int(part or usual) for part, usual in zip(match.groups()[:4], (0, 3, 0, 1), strict=True)
     )
     channels, height, width = shape
     if not out or not kernel or not stride:
         raise UsageError(f'"{word}" is no convolution: it needs channels, kernel and stride above 0.')
-    after = (out, (height + 2 * padding - kernel) // stride + 1, (width + 2 * padding - kernel) // stride + 1)
+    if match[3] and match[5]:
+        raise UsageError(f'"{word}" names its padding twice: leave out p{match[3]} or {match[5]}.')
+    name = {"tf": "tensorflow", None: "valid"}.get(match[5], match[5])
+    after = (
+        out,
+        *(output_size(side + 2 * padding, kernel, padding=name, stride=stride) for side in (height, width)),
+    )
     if min(after) < 1:
         raise UsageError(f'"{word}" needs a larger image than the {height}×{width} that are left.')
     if channels * out * kernel * kernel > MOST_WEIGHTS:
         raise UsageError(f'"{word}" on {channels:,} channels has too many weights.')
-    return nn.Conv2d(channels, out, kernel, stride, padding, bias=bias), after
+    if padding:
+        return nn.Conv2d(channels, out, kernel, stride, padding, bias=bias), after
+    return padded_conv(channels, out, kernel, padding=name, stride=stride, bias=bias), after
 
 
 def _name(word: str, layers: list[tuple[str, nn.Module]]) -> str:
@@ -119,7 +142,7 @@ def _stages(names: list[str]) -> dict[str, str]:
     convolved = False
     for before, name in pairwise(names):
         convolved = convolved or before.startswith("conv")
-        if convolved and re.match(r"pool|avgpool|gap|flatten", name):
+        if convolved and re.match(r"\w*pool|gap|gmp|flatten", name):
             ends.append(before)
             convolved = False
     return {**{f"block{number}": name for number, name in enumerate(ends, 1)}, "output": names[-1]}
