@@ -229,6 +229,22 @@ def mistakes(wrong: int, shown: int, total: int) -> str:
     return f"{said}, the most confident mistake first."
 
 
+def repeatable(results: Results) -> str:
+    """Return what it takes to run this again, which is more than the recipe where the network is somebody's own."""
+    name = str(results.architecture["name"])
+    if name.startswith("object:"):
+        return (
+            "Every choice of this run but its network, an object handed over from Python: neither its code nor the "
+            "weights it began with are kept, so the recipe alone cannot repeat the run."
+        )
+    if ":" in name and not name.startswith("timm:"):
+        return (
+            f"Every choice of this run: with the same data, and with {printable(name)} as it was, whose code is not "
+            f"kept here, this is what it takes to run it again."
+        )
+    return "Every choice of this run: with the same data, this is what it takes to run it again."
+
+
 def network(results: Results) -> str:
     """Return the network's size and where most of it lies."""
     layers = results.layers

@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_array, check_random_state, check_X_y
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
 
 from foveal.classifier import Classifier
 from foveal.classifier.device import choose_device, describe_device
@@ -29,7 +30,7 @@ from foveal.models.catalog import checked_options, create_model, find
 from foveal.models.network import Network
 from foveal.progress import Progress
 from foveal.run import Run
-from foveal.sklearn.samples import ParameterError, SampleError, Samples, group_names, shaped
+from foveal.sklearn.samples import ParameterError, SampleError, Samples, group_names, named, shaped
 from foveal.training.loop import Fit, TrainingData
 from foveal.training.loop import fit as fit_network
 from foveal.training.recipe import Recipe
@@ -51,7 +52,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
     weights on the same machine and number of threads.
 
     Args:
-        model: a name of ``foveal models``.
+        model: a name of ``foveal models``, ``timm:NAME``, ``package.module:builder``, or a torch.nn.Module, which
+            is copied and not changed: every fit begins from the weights that it has.
         model_options: the network's own options, e.g. ``{"activation": "relu"}``.
         image_shape: (H, W) or (H, W, 1 or 3) of the images in flat X.
         size: (height, width) that the network takes; its native size, or the images' own, by default.
@@ -91,7 +93,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def __init__(
         self,
-        model: str = "lenet5",
+        model: str | nn.Module = "lenet5",
         *,
         model_options: Mapping[str, Any] | None = None,
         image_shape: tuple[int, ...] | None = None,
@@ -152,7 +154,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         parameter that is wrong, TrainingError when training diverges.
         """
         images, labels = self._images_and_labels(X, y)
-        recipe = self._recipe(images)
+        with named(self.model) as model:
+            return self._fitted(images, labels, groups, self._recipe(images, model))
+
+    def _fitted(self, images: np.ndarray, labels: np.ndarray, groups: Any, recipe: Recipe) -> Self:
         names = group_names(groups, len(images)) if groups is not None else None
         share = 0.0 if self._holds_nothing_out() else recipe.validation
         train, validation = _divided(images, labels, names, share, recipe.seed)
@@ -252,14 +257,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             raise SampleError(f"X holds images of shape {images.shape[1:]}; those fitted have {self.image_shape_}.")
         return images
 
-    def _recipe(self, images: np.ndarray) -> Recipe:
+    def _recipe(self, images: np.ndarray, model: str) -> Recipe:
         """Return the parameters as a recipe; UsageError says which one is wrong."""
-        if not isinstance(self.model, str):
-            raise ParameterError(f"model is a name of `foveal models`, not {self.model!r}.")
         options = {} if self.model_options is None else self.model_options
         if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in options):
             raise ParameterError(f'model_options is a dictionary such as {{"activation": "relu"}}, not {options!r}.')
-        model = find(self.model).name
+        model = find(model).name
         rows = images.shape[1] == 1 and self.image_shape is None  # of numbers: there is no frame to fit them into
         fields = {
             "model": model,

@@ -7,14 +7,18 @@ of the training images, in float64, and the result is fitted into the frame as a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import nn
 
 from foveal.data.images import as_image_array
 from foveal.data.pixels import mean_and_std
 from foveal.errors import DataError, UsageError
+from foveal.models.foreign.given import lending
+from foveal.models.foreign.keras_network import is_keras
 from foveal.preprocess import Preprocess
 from foveal.training.recipe import Recipe
 from foveal.workflows.prepare import choose_preprocess
@@ -28,6 +32,15 @@ class SampleError(DataError, ValueError):
 
 class ParameterError(UsageError, ValueError):
     """A parameter of the estimator is wrong; a ValueError too, as scikit-learn's own estimators raise."""
+
+
+@contextmanager
+def named(model: object) -> Iterator[str]:
+    """Yield the name of the network `model`, which stands for it meanwhile; ParameterError when it is none."""
+    if not isinstance(model, str | nn.Module) and not is_keras(model):
+        raise ParameterError(f"model is a name of `foveal models` or a torch.nn.Module, not {model!r}.")
+    with lending(model) as name:
+        yield str(name)
 
 
 @dataclass(frozen=True)

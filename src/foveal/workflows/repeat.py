@@ -176,7 +176,7 @@ def _resume(home: Path, source: object, data_dir: str | Path | None, progress: P
             )
         recipe = read_recipe(home / "recipe.toml")
         refuse_untrusted(recipe.model, trust, home / "recipe.toml")
-        refuse_absent(recipe.model, home)
+        refuse_absent(recipe.model, home, "foveal.repeat(resume=…, model=network)")
         if source is None and not recipe.source:
             raise UsageError(f"{home} was trained on arrays: give them again, foveal.repeat(dataset, resume=…).")
         return _carry_on(home, source, data_dir, recipe, progress)

@@ -55,7 +55,7 @@ def _resume_locked(
     _refuse_changed(run)
     recipe = read_recipe(run.recipe_file)
     refuse_untrusted(recipe.model, trust, run.recipe_file)
-    refuse_absent(recipe.model, called)
+    refuse_absent(recipe.model, called, "foveal.train(resume=…, model=network)")
     refuse_missing(recipe.log)
     if source is None and not recipe.source:
         raise UsageError(f"{run.path} was trained on arrays: give them again, foveal.train(dataset, resume=…).")

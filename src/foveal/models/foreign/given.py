@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import UsageError
+from foveal.errors import ClassifierError, UsageError
 from foveal.models.foreign.entry import OBJECT, USUAL_CLASSES, USUAL_INPUT, Foreign
 
 if TYPE_CHECKING:
@@ -54,16 +54,19 @@ def name_of(model: object) -> str:
     raise UsageError(f"model is a name of `foveal models` or a network (a torch.nn.Module), not {what}.")
 
 
-def refuse_absent(name: str, where: object) -> None:
-    """Raise UsageError when the run at `where` is of a module that is not handed over now, or `name` is of none."""
+def refuse_absent(name: str, where: object, again: str) -> None:
+    """Raise ClassifierError when `where` is of a module that is not lent now, or one is lent and it is of none.
+
+    `again` is how to hand one over.
+    """
     lent = _LENT.get()
     if name.startswith(OBJECT) and lent is None:
-        raise UsageError(
-            f"{where} was trained from a network that Python handed over ({name.removeprefix(OBJECT)}); go on with it "
-            f"from Python: foveal.train(resume=…, model=network)."
+        raise ClassifierError(
+            f"The network of {where} is {name.removeprefix(OBJECT)}, an object that was handed over from Python; hand "
+            f"over one like it again, from Python: {again}."
         )
     if lent is not None and not name.startswith(OBJECT):
-        raise UsageError(f"{where} is of the network {name}, which is made by its name; leave model out.")
+        raise ClassifierError(f"The network of {where} is {name}, which is made by its name; hand over none.")
 
 
 def given_entry(name: str) -> GivenNetwork:
@@ -102,10 +105,7 @@ class GivenNetwork(Foreign):
 
         lent = _LENT.get()
         if lent is None:
-            raise UsageError(
-                f"its network is {self.name.removeprefix(OBJECT)}, which Python handed over; give one like it again: "
-                f"model=network in foveal.train, network=network in Classifier.load."
-            )
+            raise UsageError(f"{self.name} is an object in Python, which is not here; hand it over: model=network.")
         try:
             own = lent if is_keras(lent) else copy.deepcopy(lent).cpu()  # KerasNetwork copies it in Keras's way
         except Exception as error:

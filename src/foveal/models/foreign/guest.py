@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import sysconfig
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,10 +119,21 @@ def reason(error: BaseException) -> str:
     first = next((line for line in str(error).splitlines() if line.strip()), "").strip().rstrip(".:")
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({Path(error.filename or '?').name}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [one for one in frames if not set(Path(one.filename).parts) & set(LIBRARIES) and one.filename[0] != "<"]
-    last = own[-1] if own else frames[-1]
-    return f"{type(error).__name__}{first and f': {first}'} ({Path(last.filename).name}, line {last.lineno})"
+    own = [one for one in traceback.extract_tb(error.__traceback__) if not _is_library(one.filename)]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}{first and f': {first}'}{where}"
+
+
+def _is_library(file: str) -> bool:
+    """Whether the code in `file` is Python's, torch's, or of a library that stands between them and the user's."""
+    homes = [Path(module.__file__ or "").parent for name in LIBRARIES if (module := sys.modules.get(name))]
+    standard = Path(sysconfig.get_path("stdlib"))
+    path = Path(file)
+    return (
+        file.startswith("<")
+        or any(path.is_relative_to(home) for home in homes)
+        or (path.is_relative_to(standard) and "site-packages" not in path.parts)
+    )
 
 
 def _kind(value: object) -> str:
