@@ -84,6 +84,10 @@ def recipe_options(
         list[str] | None,
         option("--model-option", "-o", panel=NETWORK, help="NAME=VALUE, e.g. activation=relu; may be repeated."),
     ] = None,
+    pretrained: Annotated[
+        str | None,
+        option(panel=NETWORK, help="Start from published weights: default, or a tag of `foveal weights list`."),
+    ] = None,
     data_dir: Annotated[
         Path | None, option(panel=DATA, help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
     ] = None,
@@ -114,7 +118,7 @@ def recipe_options(
         int | None, option(panel=SIGHT, help="1 grey or 3 colour (default: as the images are).")
     ] = None,
     fit: Annotated[
-        Fit | None, option(panel=SIGHT, help="How other shapes enter the frame (default: letterbox).")
+        Fit | None, option(panel=SIGHT, help="How other shapes enter the frame (default: letterbox, or the weights').")
     ] = None,
     epochs: Annotated[
         int | None,
@@ -209,6 +213,7 @@ def recipe_options(
         "fit": fit.value if fit else None,
         "model": model,
         "model_options": parse_pairs(model_option, "--model-option") if model_option else None,
+        "pretrained": pretrained,
         "epochs": epochs,
         "epoch_images": epoch_images,
         "time_limit_s": time_limit,

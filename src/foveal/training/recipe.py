@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[Positive, BeforeValidator(parse_duration)]
 
+PRETRAINED_SHARE = 0.1  # of these, for published weights: what they know is easily lost
 LEARNING_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "muon": 0.03}
 IMAGES_WORTH_SEEING = 500_000
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 40
@@ -37,6 +38,11 @@ def square(side: object) -> object:
 def as_text(place: object) -> object:
     """Return a path as text, anything else as it is."""
     return str(place) if isinstance(place, Path) else place
+
+
+def as_tag(tag: object) -> object:
+    """Return "default" for True and None for False, anything else as it is."""
+    return ("default" if tag else None) if isinstance(tag, bool) else tag
 
 
 class Recipe(BaseModel):
@@ -68,11 +74,12 @@ class Recipe(BaseModel):
     # what the network sees
     size: Annotated[tuple[Count, Count], BeforeValidator(square)] | None = None  # (height, width), or one side
     channels: Literal[1, 3] | None = None
-    fit: Literal["letterbox", "crop", "stretch"] = "letterbox"
+    fit: Literal["letterbox", "crop", "stretch"] | None = None  # None: letterbox, or as pretrained weights need it
 
     # the network
     model: str = "lenet5"
     model_options: dict[str, str | int | float | bool] = {}
+    pretrained: Annotated[str | None, BeforeValidator(as_tag)] = None  # "default", a tag, or TAG@SHA256, once known
 
     # training
     epochs: Count | None = None
@@ -131,7 +138,16 @@ class Recipe(BaseModel):
         """Return this recipe with `changes`; UsageError names an unknown field (and the nearest) or a bad value."""
         return parse_recipe({**self.model_dump(exclude_unset=True), **changes})
 
-    def resolved(self, *, train_images: int, size: tuple[int, int], channels: int, device: str, threads: int) -> Recipe:
+    def resolved(
+        self,
+        *,
+        train_images: int,
+        size: tuple[int, int],
+        channels: int,
+        device: str,
+        threads: int,
+        fit: str = "letterbox",
+    ) -> Recipe:
         """Return this recipe with everything chosen that was left open; what was said stays.
 
         Epochs: so many that about half a million images are seen, from 10 to 40.
@@ -140,7 +156,8 @@ class Recipe(BaseModel):
         epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(IMAGES_WORTH_SEEING / epoch_images)))
         open_fields = {
             "epochs": epochs,
-            "learning_rate": LEARNING_RATES[self.optimizer],
+            "learning_rate": round(LEARNING_RATES[self.optimizer] * (PRETRAINED_SHARE if self.pretrained else 1), 6),
+            "fit": fit,
             "loss": find(self.model).loss,
             "threads": threads,
         }

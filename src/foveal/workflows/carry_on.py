@@ -17,6 +17,7 @@ from foveal.training.seeding import own_random_state
 from foveal.workflows.evaluate import pictures_of, write_evaluation
 from foveal.workflows.network import build
 from foveal.workflows.prepare import Prepared
+from foveal.workflows.start_weights import load_start
 
 WITHOUT_CLOCK = "recipe-without-clock.toml"
 
@@ -43,6 +44,8 @@ def _train(
     preprocess, dataset = prepared.preprocess, prepared.dataset
     with saying_out_of_memory("try a smaller --batch-size or --size"), own_random_state(recipe):
         network = build(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
+        if not run.checkpoint_file("last").exists():  # a checkpoint holds all that they became
+            load_start(network, recipe, len(dataset.classes), preprocess.channels, progress)
         trained = fit_network(network, prepared.training_data(), preprocess, recipe, run, progress, loggers.epochs)
     classifier = Classifier(
         network,

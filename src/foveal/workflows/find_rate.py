@@ -22,6 +22,7 @@ from foveal.training.seeding import own_random_state
 from foveal.workflows.network import build
 from foveal.workflows.place import free_name, refuse_inside, refuse_unwritable
 from foveal.workflows.plan import given_recipe, open_source, settle
+from foveal.workflows.start_weights import load_start
 
 SUGGESTED = "suggested.toml"
 
@@ -86,6 +87,7 @@ def find_rate(source: object, recipe: Recipe, out: str | Path | None, progress: 
     preprocess = prepared.preprocess
     with saying_out_of_memory("try a smaller --batch-size or --size"), own_random_state(settled):
         network = build(settled, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
+        load_start(network, settled, len(dataset.classes), preprocess.channels, progress)
         test = range_test(network, prepared.training_data(), preprocess, settled, progress)
     rate = test.suggestion(settled.schedule)
     rate = None if rate is None else float(f"{rate:.2g}")

@@ -15,12 +15,14 @@ from foveal.data.load import load
 from foveal.errors import ClassifierError, UsageError
 from foveal.models.catalog import checked_options, find
 from foveal.models.foreign.entry import is_foreign, refuse_untrusted
+from foveal.models.foreign.given import refuse_absent
 from foveal.progress import Progress
 from foveal.training.loggers import refuse_missing
 from foveal.training.preset import find_preset
 from foveal.training.recipe import Recipe, parse_recipe, read_recipe
 from foveal.workflows.network import refuse_unbuildable
 from foveal.workflows.prepare import Prepared, prepare, refuse_unfit
+from foveal.workflows.start_weights import pinned, starting_options
 
 
 def given_recipe(
@@ -66,8 +68,10 @@ def open_source(source: object, recipe: Recipe, progress: Progress) -> tuple[Dat
     """
     if source is None and not recipe.source:
         raise UsageError("Say what to train on: a folder, an archive, a manifest, or a name such as digits.")
+    refuse_absent(recipe.model, "the recipe", "foveal.train(…, model=network)")
     entry = find(recipe.model)
     options = checked_options(entry, recipe.model_options)
+    recipe = pinned(recipe, progress)
     choose_device(recipe.device)
     refuse_missing(recipe.log)
     wanted = source if source is not None else recipe.source
@@ -96,9 +100,11 @@ def settle(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) 
         train_images=len(prepared.split.indices("train")),
         size=(preprocess.height, preprocess.width),
         channels=preprocess.channels,
+        fit=preprocess.fit,
         device=str(choose_device(recipe.device)),
         threads=torch.get_num_threads(),
     )
+    recipe = recipe.changed({"model_options": starting_options(recipe, preprocess.channels)})
     refuse_unbuildable(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
     for finding in prepared.findings:
         progress.line(f"note: {finding.sentence}{' (accepted)' if finding.accepted else ''}")

@@ -23,6 +23,7 @@ from foveal.progress import Progress
 from foveal.run import SCHEMA_VERSION
 from foveal.training.loop import TrainingData
 from foveal.training.recipe import Recipe
+from foveal.workflows.start_weights import starting_preprocess, starting_weights
 
 MOST_MARGIN = 4  # pixels a side up to which an image is framed rather than scaled
 LARGEST_DEFAULT = 64  # side, for networks without a native size
@@ -86,8 +87,10 @@ def prepare(
     findings = audit.refuse_blocking(findings, recipe.accept, NAMES)
     if skipped:
         findings.insert(0, _skipped(dataset, skipped))
-    mean, std = mean_and_std(pixels, split.indices("train"), preprocess)
-    return Prepared(used, split, findings, replace(preprocess, mean=mean, std=std), pixels, units)
+    if recipe.pretrained is None:
+        mean, std = mean_and_std(pixels, split.indices("train"), preprocess)
+        preprocess = replace(preprocess, mean=mean, std=std)
+    return Prepared(used, split, findings, preprocess, pixels, units)
 
 
 def _seen_digests(dataset: Dataset, preprocess: Preprocess, pixels: np.ndarray) -> np.ndarray:
@@ -199,12 +202,15 @@ def choose_preprocess(own: tuple[int, int] | None, channels: int, recipe: Recipe
     """Choose channels and sizes: what the recipe says, else the network's native size, else the images' own.
 
     `own` is (height, width) where all images have one size. Such images, at most 4 pixels a side smaller
-    than the frame, are framed in black, not scaled: MNIST's 28×28 in LeNet-5's 32×32.
+    than the frame, are framed in black, not scaled: MNIST's 28×28 in LeNet-5's 32×32. Pretrained weights bring
+    their own preprocessing, see `starting_preprocess`.
     """
     native = find(recipe.model).native_size
     channels = recipe.channels or channels
+    if (weights := starting_weights(recipe)) is not None:
+        return starting_preprocess(weights, recipe, channels)
     small = own if own and max(own) <= LARGEST_DEFAULT else None
     frame = recipe.size or native or small or (LARGEST_DEFAULT, LARGEST_DEFAULT)
     margins = [outer - inner for outer, inner in zip(frame, own, strict=True)] if own else [-1]
     content = own if own and all(0 <= margin <= 2 * MOST_MARGIN for margin in margins) else frame
-    return Preprocess(channels, *frame, *content, recipe.fit, (0.0,) * channels, (1.0,) * channels)
+    return Preprocess(channels, *frame, *content, recipe.fit or "letterbox", (0.0,) * channels, (1.0,) * channels)

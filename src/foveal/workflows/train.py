@@ -44,6 +44,7 @@ def train(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     fit: Literal["letterbox", "crop", "stretch"] | None = None,
+    pretrained: bool | str | None = None,
     model: str | nn.Module | None = None,
     model_options: Mapping[str, Any] | None = None,
     epochs: int | None = None,

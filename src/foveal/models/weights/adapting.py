@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from foveal.errors import ClassifierError, UsageError
 from foveal.models.catalog import checked_options, create_model, find
@@ -47,7 +47,9 @@ def options_for(weights: PretrainedWeights, channels: int, options: Mapping[str,
 def load_into(network: Network, weights: PretrainedWeights, *, classes: int, channels: int) -> Adapted:
     """Load `weights` into `network`, which was built by `options_for`; say what stays as it was initialised.
 
-    * Another number of classes: the layers that answer with classes stay new. For 1000 classes they are the file's.
+    * Another number of classes: the layer that answers with classes is new, its weights N(0, 0.01²), its biases zero,
+      whatever the architecture does: large answers at random would first of all spoil what was learned below.
+      For 1000 classes it is the file's.
     * Grey images: the kernels of the first convolution are summed over red, green and blue. On a grey image this is
       exactly what the colour network computes when all three channels are that image (with one mean and deviation).
     * Auxiliary heads that the network has not are left out; a file that lacks them where it has some is refused.
@@ -75,6 +77,10 @@ def load_into(network: Network, weights: PretrainedWeights, *, classes: int, cha
             raise ClassifierError(f"The weights {weights.name} do not fit this network: {name} is {shapes}.")
         state[name] = theirs
     network.load_state_dict(state, strict=False)
+    if weights.head:
+        for name, parameter in network.named_parameters():
+            if name in fresh:
+                nn.init.normal_(parameter, std=0.01) if parameter.ndim > 1 else nn.init.zeros_(parameter)
     return Adapted(tuple(fresh), grey)
 
 
