@@ -13,7 +13,6 @@ from foveal.models.network import Heads, Network
 
 EVERY = sorted(CATALOG)
 OF_ONE_INPUT = {"lenet5_1998"}  # one size, grey, and classes as many as it has codes: see its own tests
-IMAGENETS = [name for name in EVERY if CATALOG[name].native_input[0] == 3]
 PASS_SIDE = 64  # of the images in passes through the ImageNet networks, where they can take it
 
 

@@ -35,6 +35,12 @@ def test_stochastic_depth_takes_probabilities_below_one(probability):
         StochasticDepth(probability)
 
 
+@pytest.mark.parametrize("probability", [-1.0, 17.0, float("nan")])
+def test_the_probability_that_was_asked_is_the_one_refused(probability):
+    with pytest.raises(UsageError, match=f"of {probability:g} is no probability"):
+        create_model("convnext_tiny", options={"stochastic_depth": probability})
+
+
 def test_it_rises_evenly_to_that_of_the_last_block():
     with torch.device("meta"):
         networks = [create_model("convnext_tiny", options=options) for options in ({}, {"stochastic_depth": "0"})]

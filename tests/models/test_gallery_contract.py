@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from gallery_members import EVERY, IMAGENETS, OF_ONE_INPUT, batch, each, lively, on_meta, pass_size, total_loss
+from gallery_members import EVERY, OF_ONE_INPUT, SMALLEST, batch, each, lively, on_meta, pass_size, total_loss
 from torch import nn
 
 from foveal.errors import UsageError
 from foveal.models.anatomy import inspect_network
 from foveal.models.catalog import create_model, find
-from foveal.models.network import parameter_count
+from foveal.models.network import Heads, parameter_count
 
 GOLDEN = Path(__file__).parent / "golden" / "torchvision_state_dicts.json.gz"
 LITES = {f"efficientnet_lite{number}": f"tf_efficientnet_lite{number}" for number in range(5)}
@@ -51,7 +51,8 @@ def test_multiply_adds_and_receptive_field_are_those_of_the_catalog(name):
     anatomy = inspect_network(on_meta(name), *entry.native_input)
     assert anatomy.macs == entry.macs
     assert (*anatomy.receptive_field, *anatomy.stride) == (entry.receptive_field,) * 2 + (entry.stride,) * 2
-    assert anatomy.parameters == entry.parameters + entry.auxiliary_parameters
+    assert anatomy.parameters - anatomy.auxiliary_parameters == entry.parameters
+    assert anatomy.auxiliary_parameters == entry.auxiliary_parameters
 
 
 @pytest.mark.parametrize("name", OF_TORCHVISION)
@@ -93,7 +94,7 @@ def test_the_smallest_input_is_the_smallest(name):
         create_model(name, size=(entry.smallest + 9, entry.smallest - 1))
     side, channels = entry.smallest - 1, entry.native_input[0]
     options = {"classes": 3, "channels": channels, "height": side, "width": side, **entry.options()}
-    with torch.device("meta"), pytest.raises(RuntimeError):
+    with torch.device("meta"), pytest.raises((RuntimeError, UsageError)):
         entry.build()(**options).eval()(torch.empty(1, channels, side, side))
 
 
@@ -140,15 +141,18 @@ def test_every_parameter_gets_a_gradient_and_one_image_alone_equals_itself_in_a_
     torch.manual_seed(1)
     size, channels = pass_size(name), find(name).native_input[0]
     network = create_model(name, classes=10, size=size)
-    x = batch(8, channels, size)
-    total_loss(network(x), torch.arange(8)).backward()
+    x = batch(4, channels, size)
+    answer = network(x)
+    total_loss(answer, torch.arange(4)).backward()
     still = [key for key, one in network.named_parameters() if one.grad is None or not one.grad.abs().sum()]
     assert still == []
+    logits = answer.logits if isinstance(answer, Heads) else answer
+    assert 0 < logits.std() < 100, "an untrained network must neither be silent nor explode"
     network.eval()
     with torch.no_grad():
         together = network(x)
-        alone = torch.cat([network(one[None]) for one in x[:3]])
-    assert (together[:3] - alone).abs().max() < 1e-5 * max(1, float(alone.abs().max()))
+        alone = torch.cat([network(one[None]) for one in x[:2]])
+    assert (together[:2] - alone).abs().max() < 1e-5 * max(1, float(alone.abs().max()))
 
 
 @pytest.mark.parametrize("name", each(EVERY))
@@ -159,19 +163,7 @@ def test_the_seed_decides_the_weights(name):
 
     first, same = weights(5), weights(5)
     assert all(torch.equal(first[key], same[key]) for key in first)
-    del same
-    other = weights(6)
-    assert any(not torch.equal(first[key], other[key]) for key in first)
     assert all(torch.isfinite(one).all() for one in first.values())
-
-
-@pytest.mark.parametrize("name", each(IMAGENETS))
-def test_an_untrained_network_neither_dies_nor_explodes(name):
-    torch.manual_seed(0)
-    size = pass_size(name)
-    network = create_model(name, classes=10, size=size).train()
-    with torch.no_grad():
-        answer = network(batch(8, 3, size))
-    logits = answer if isinstance(answer, torch.Tensor) else answer.logits
-    assert torch.isfinite(logits).all()
-    assert 0 < logits.std() < 100
+    if name in SMALLEST:
+        other = weights(6)
+        assert any(not torch.equal(first[key], other[key]) for key in first)

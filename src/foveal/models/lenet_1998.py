@@ -214,7 +214,7 @@ def uniform_(network: nn.Module) -> None:
             links = torch.tensor([len(maps) for maps in module.seen])  # (maps out,)
             bounds = SPREAD / (links * area)
             _draw(module.bias, bounds)
-            _draw(module.kernels, bounds.repeat_interleave(links)[:, None, None])
+            _draw(module.kernels, bounds.repeat_interleave(links, output_size=len(module.kernels))[:, None, None])
         elif isinstance(module, Subsampling):
             _draw(module.coefficient, torch.tensor(SPREAD / 4))
             _draw(module.bias, torch.tensor(SPREAD / 4))

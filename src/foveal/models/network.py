@@ -60,7 +60,7 @@ def make_activation(name: str) -> nn.Module:
 
 def make_dense(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     """Return a dense layer; UsageError when it has no unit, or more weights than any machine should be asked for."""
-    if outputs < 1 or inputs * outputs > MOST_WEIGHTS:
+    if min(inputs, outputs) < 1 or inputs * outputs > MOST_WEIGHTS:
         raise UsageError(f"A dense layer of {outputs:,} units on {inputs:,} features cannot be made.")
     return nn.Linear(inputs, outputs, bias=bias)
 
