@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import UsageError, nearest
-from foveal.models.foreign.entry import USUAL_CLASSES, USUAL_INPUT, Foreign
+from foveal.models.foreign.entry import USUAL_CLASSES, USUAL_INPUT, Foreign, shown
 
 if TYPE_CHECKING:
     from foveal.models.network import Network
@@ -38,7 +38,7 @@ def builder_entry(name: str) -> Builder:
     """Return the entry of the function called `name`; UsageError when that is no name of one. Nothing is imported."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f'There is no model "{name}": a network of timm is timm:NAME, one of your own package.module:builder.'
+            f'There is no model "{shown(name)}": a network of timm is timm:NAME, one of your own package.module:builder.'
         )
     return Builder(name, "", "own", name, 0, "", USUAL_INPUT, USUAL_CLASSES, 0, 0, 0, 0)
 

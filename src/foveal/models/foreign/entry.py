@@ -62,11 +62,16 @@ def runs_code(name: str) -> bool:
 def refuse_untrusted(name: str, trust: str | None, where: object) -> None:
     """Raise ClassifierError when the file `where` names code, and that code is not what the user trusts."""
     if runs_code(name) and name != trust:
-        shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name[:200])
+        code = shown(name)
         raise ClassifierError(
-            f"{where} wants to run {shown}, which is code outside of Foveal that can do whatever you can; only if you "
-            f'know it and trust it, allow it with --trust {shown} (in Python trust="{shown}").'
+            f"{where} wants to run {code}, which is code outside of Foveal that can do whatever you can; only if you "
+            f'know it and trust it, allow it with --trust {code} (in Python trust="{code}").'
         )
+
+
+def shown(name: str) -> str:
+    """Return a name out of a file as it may stand in a sentence on a terminal."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name[:200])
 
 
 def plain(value: object) -> object:
