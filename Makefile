@@ -58,5 +58,5 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.installed-all: $(VENV)/.installed-test
-	$(PIP) --editable '.[test,browser,check,docs,parquet,tensorboard,mlflow,onnx,openvino]'
+	$(PIP) --editable '.[test,browser,check,docs,parquet,tensorboard,mlflow,onnx,openvino,timm,keras]'
 	touch $@

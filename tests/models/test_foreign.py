@@ -209,7 +209,7 @@ def test_it_is_built_where_it_can_compute(own_code, device):
         ("hungry:build", "hungry cannot be imported: ModuleNotFoundError: No module named"),
         ("torn:build", "torn cannot be imported: SyntaxError: "),
         ("their net:plain", "There is no model \"their net:plain\": a network of timm is timm:NAME"),
-        ("../their_net:plain", "one of your own package.module:builder."),
+        ("../their_net:plain", "one of yours package.module:builder."),
         ("their_net:needs", "needs secret: say it with --model-option secret=VALUE."),
         ("their_net:raises", "their_net:raises raised ValueError: invalid literal for int() with base"),
         ("their_net:raises", "'three' (their_net.py, line "),

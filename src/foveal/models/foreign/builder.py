@@ -38,7 +38,7 @@ def builder_entry(name: str) -> Builder:
     """Return the entry of the function called `name`; UsageError when that is no name of one. Nothing is imported."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f'There is no model "{shown(name)}": a network of timm is timm:NAME, one of your own package.module:builder.'
+            f'There is no model "{shown(name)}": a network of timm is timm:NAME, one of yours package.module:builder.'
         )
     return Builder(name, "", "own", name, 0, "", USUAL_INPUT, USUAL_CLASSES, 0, 0, 0, 0)
 
