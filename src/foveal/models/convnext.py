@@ -4,7 +4,8 @@ Z. Liu, H. Mao, C.-Y. Wu, C. Feichtenhofer, T. Darrell, S. Xie: "A ConvNet for t
 The layers are named and laid out as torchvision's: the pointwise convolutions of a block are dense layers over
 channels that lie last, which is the same function.
 
-Initialised as the paper and torchvision: normal with deviation 0.02, cut at ±2 (that is, hardly); biases zero.
+Initialised as torchvision and the authors' code: normal with deviation 0.02 (their cut at ±2 is out of reach),
+biases zero.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from foveal.errors import UsageError
 from foveal.models.network import Stack, make_dense
 from foveal.models.stochastic_depth import StochasticDepth
 
@@ -31,14 +33,15 @@ def convnext_tiny(
     `stochastic_depth` is the probability with which the last block is left out in training, from 0 at the first
     rising evenly.
     """
+    if not 0 <= stochastic_depth < 1:
+        raise UsageError(f"A stochastic depth of {stochastic_depth:g} is no probability from 0 to below 1.")
     rising = iter([stochastic_depth * block / 17 for block in range(18)])
 
     def stage(width: int, count: int) -> nn.Sequential:
         return nn.Sequential(*(Block(width, next(rising)) for _ in range(count)))
 
-    stem = nn.Sequential(nn.Conv2d(channels, 96, 4, stride=4), ChannelNorm(96, eps=1e-6))
     features = nn.Sequential(
-        stem,  # (B, 96, 56, 56)
+        nn.Sequential(nn.Conv2d(channels, 96, 4, stride=4), ChannelNorm(96, eps=1e-6)),  # (B, 96, 56, 56)
         stage(96, 3),
         downsample(96, 192),  # (B, 192, 28, 28)
         stage(192, 3),
