@@ -21,8 +21,14 @@ def blossom(rng: np.random.Generator, colour: tuple[int, int, int]) -> Image.Ima
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
+def own_network() -> str:
+    """Return the module that the page about one's own network shows."""
+    page = Path(__file__).resolve().parents[2] / "docs" / "guide" / "your-own-network.md"
+    return page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+
+
 def make_workspace(folder: Path) -> None:
-    """Put flowers/, more_flowers/, new_photos/, scans/ and mnist/ into `folder`."""
+    """Put flowers/, more_flowers/, new_photos/, scans/, mnist/ and leaf.py into `folder`."""
     rng = np.random.default_rng(7)
     for place, count in (("flowers", 30), ("more_flowers", 8)):
         for name, colour in COLOURS.items():
@@ -41,6 +47,8 @@ def make_workspace(folder: Path) -> None:
         Image.fromarray(pixels).save(folder / "scans" / "images" / f"{number:03d}.png")
         rows.append(f"images/{number:03d}.png;{label};P{number // 3:03d};{'north' if number % 2 else 'south'}")
     (folder / "scans" / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8-sig")
+
+    (folder / "leaf.py").write_text(own_network(), encoding="utf-8")
 
     (folder / "mnist").mkdir()
     for part, count in (("train", 120), ("t10k", 40)):
