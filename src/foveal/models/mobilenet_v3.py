@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from foveal.errors import UsageError, nearest
 from foveal.models.channels import rounded
-from foveal.models.conv_bn import conv_bn
+from foveal.models.conv_bn import Norm, conv_bn
+from foveal.models.efficientnet import PADDINGS, checked
 from foveal.models.network import Stack, kaiming_, make_dense, make_dropout
 from foveal.models.pooling import GlobalAvgPool
 from foveal.models.squeeze_excitation import SqueezeExcitation
@@ -68,8 +69,6 @@ SMALL = (
 FIRST = 16  # channels of the first convolution
 VARIANTS = {"large": (LARGE, 960, 1280), "small": (SMALL, 576, 1024)}  # rows, last convolution, hidden units
 
-batch_norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
-
 
 class InvertedResidual(nn.Module):
     """1×1 up, depthwise, squeeze-excitation, 1×1 down without activation; a shortcut where the shapes allow it.
@@ -77,9 +76,9 @@ class InvertedResidual(nn.Module):
     The squeeze has a quarter of the depthwise channels.
     """
 
-    def __init__(self, inputs: int, row: Row) -> None:
+    def __init__(self, inputs: int, row: Row, *, norm: Norm, padding: str = "same") -> None:
         super().__init__()
-        brick = partial(conv_bn, norm=batch_norm)
+        brick = partial(conv_bn, norm=norm, padding=padding)
         wide, activation = row.wide, row.activation
         layers: list[nn.Module] = []
         if wide != inputs:
@@ -106,20 +105,30 @@ def mobilenet_v3(
     width: int = 224,
     variant: str = "small",
     dropout: float = 0.2,
+    padding: str = "symmetric",
+    bn_eps: float = 1e-3,
 ) -> Stack:
     """Return MobileNetV3, small or large. Keys and initialisation are torchvision's; any size will do.
 
     Initialised He-normal (fan out) in convolutions, N(0, 0.01) in dense layers, biases zero.
+    `padding` is ``tensorflow`` for weights ported from there; `bn_eps` is 1e-5 for those that timm trained.
     """
     del height, width  # the last map is averaged, whatever its size
     if variant not in VARIANTS:
         raise UsageError(f'There is no MobileNetV3 "{variant}"; choose small or large.{nearest(variant, VARIANTS)}')
+    if not 0 < bn_eps < 1:
+        raise UsageError(f"An eps of {bn_eps:g} for batch normalisation is none between 0 and 1.")
     rows, last, hidden = VARIANTS[variant]
+    norm = partial(nn.BatchNorm2d, eps=bn_eps, momentum=0.01)
+    brick = partial(conv_bn, norm=norm, padding=PADDINGS[checked("padding", padding, PADDINGS)])
     widths = (FIRST, *(row.outputs for row in rows))
     features = [
-        conv_bn(channels, FIRST, 3, stride=2, activation=HS, norm=batch_norm),  # (B, 16, H/2, W/2)
-        *(InvertedResidual(inputs, row) for inputs, row in zip(widths, rows, strict=False)),
-        conv_bn(widths[-1], last, 1, activation=HS, norm=batch_norm),  # (B, last, H/32, W/32)
+        brick(channels, FIRST, 3, stride=2, activation=HS),  # (B, 16, H/2, W/2)
+        *(
+            InvertedResidual(inputs, row, norm=norm, padding=PADDINGS[padding])
+            for inputs, row in zip(widths, rows, strict=False)
+        ),
+        brick(widths[-1], last, 1, activation=HS),  # (B, last, H/32, W/32)
     ]
     names = ("conv1", *(f"bneck{number}" for number in range(1, len(rows) + 1)), "conv2")
     head = nn.Sequential(

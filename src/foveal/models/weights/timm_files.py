@@ -43,7 +43,7 @@ def _hub(
 
 def _options(model: str, *, ported: bool) -> Mapping[str, Any]:
     """Return what timm's network of this name is beside ours: TensorFlow's padding and eps, or PyTorch's."""
-    if model.startswith("efficientnet_"):
+    if model.startswith(("efficientnet_", "mobilenet_v3")):
         return {"padding": "tensorflow", "bn_eps": 1e-3} if ported else {"padding": "symmetric", "bn_eps": 1e-5}
     return {"auxiliary": False} if model == "inception_v3" else {}
 
