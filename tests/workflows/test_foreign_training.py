@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pickle
+import subprocess
 import sys
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import nn
 import foveal
 from foveal.errors import ClassifierError, Interrupted, UsageError
 from foveal.training import loop
+from foveal.training.interrupt import interrupted
 
 BUILDER = """
 from torch import nn
@@ -142,7 +145,7 @@ def test_the_report_says_that_the_recipe_does_not_suffice(fruit, trained, builde
 def test_a_run_of_a_module_goes_on_with_one_like_it(fruit, trained, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_after(patch, 1)
-        with pytest.raises(Interrupted):
+        with pytest.raises(Interrupted, match=r"Go on with: foveal\.train\(resume='.*run', model=network\)$"):
             foveal.train(fruit, model=network(), out=tmp_path / "run", **QUICK)
     for model, says in (
         (None, "from Python: foveal.train(resume=…, model=network)."),
@@ -189,6 +192,7 @@ def test_a_builder_is_trained_and_its_classifier_trusted(fruit, builder, tmp_pat
     assert weights_of(run) == weights_of(again)
     with pytest.raises(ClassifierError, match="only if you know it and trust it, allow it with --trust garden:build"):
         foveal.Classifier.load(run.path)
+    assert str(interrupted(run.path, builder)).endswith(f"--resume {run.path} --trust garden:build")
     loaded = foveal.Classifier.load(run.path, trust=builder)
     assert loaded.architecture == builder and loaded.parameters == 6 * 28 + 12 + 21
     assert loaded.network.get_parameter("module.0.weight").shape[0] == 6
@@ -225,3 +229,75 @@ def test_scikit_learn_fits_a_module(fruit):
         foveal.ImageClassifier(nn.Sequential(nn.Flatten(), nn.Linear(7, 3))).fit(X, y)
     with pytest.raises(ValueError, match=r"model is a name of `foveal models` or a torch\.nn\.Module, not 3"):
         foveal.ImageClassifier(3).fit(X, y)
+
+
+KERAS = """
+import os, sys
+os.environ["KERAS_BACKEND"] = "torch"
+import warnings
+warnings.simplefilter("ignore")
+import keras, numpy as np
+from keras import layers
+import foveal
+from foveal.errors import Interrupted
+from foveal.training import loop
+
+rng = np.random.default_rng(5)
+pixels = np.concatenate([rng.normal(c, 25, (30, 12, 10, 3)) for c in ((200, 30, 30), (40, 190, 40), (110, 40, 160))])
+fruit = foveal.load(pixels.clip(0, 255).astype(np.uint8), np.repeat([0, 1, 2], 30), name="fruit")
+model = keras.Sequential([keras.Input((12, 10, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU(),
+                          layers.GlobalAveragePooling2D(), layers.Dropout(0.2, seed=3), layers.Dense(3, "softmax")])
+quick = dict(epochs=4, learning_rate=0.03, batch_size=16, threads=1, progress=False)
+home = "runs"
+weights = lambda run: (run.classifier_dir / "weights.safetensors").read_bytes()
+whole = foveal.train(fruit, model=model, out=home + "/whole", **quick)
+assert whole.metrics["test"]["accuracy"]["value"] > 0.8
+
+ended, end_epoch, asked = [], loop.end_epoch, loop.StopRequest
+class Stop:
+    __enter__ = lambda self: self
+    __exit__ = lambda self, *_: None
+    __bool__ = lambda self: len(ended) >= 2
+def counting(*arguments):
+    ended.append(end_epoch(*arguments))
+    return ended[-1]
+loop.end_epoch, loop.StopRequest = counting, Stop
+try:
+    foveal.train(fruit, model=model, out=home + "/torn", **quick)
+    sys.exit("was not interrupted")
+except Interrupted:
+    pass
+loop.end_epoch, loop.StopRequest = end_epoch, asked
+assert weights(foveal.train(fruit, resume=home + "/torn", model=model, progress=False)) == weights(whole)
+
+loaded = foveal.Classifier.load(whole.path, network=model)
+rows = {row["record_id"]: row for row in whole.predictions("test")}
+for at, record in enumerate(fruit.record_ids):
+    if record in rows:
+        answer = loaded.predict(fruit.images.pixels[at])[0].probabilities
+        assert all(abs(float(rows[record][f"p:{name}"]) - share) < 1e-6 for name, share in answer.items())
+
+from foveal.models.catalog import create_model
+open("bed.py", "w").write('''import keras
+from keras import layers
+def build(classes, channels, height, width):
+    shape = (height, width, channels)
+    return keras.Sequential([keras.Input(shape), layers.Flatten(), layers.Dense(classes, "softmax")])
+''')
+import torch
+drawn = []
+for seed in (3, 3, 4):
+    torch.manual_seed(seed)
+    drawn.append(create_model("bed:build", classes=3, size=(6, 5)).state_dict()["variables.000/dense/kernel"])
+assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+"""
+
+
+@pytest.mark.slow
+def test_a_keras_model_is_trained_and_goes_on_exactly(tmp_path):
+    if importlib.util.find_spec("keras") is None:
+        pytest.skip("Keras is not installed (make test-all installs it)")
+    done = subprocess.run(
+        [sys.executable, "-c", KERAS], capture_output=True, text=True, timeout=300, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]

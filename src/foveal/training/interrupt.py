@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
+
+from foveal.errors import Interrupted
+from foveal.models.foreign.entry import OBJECT, runs_code
+
+
+def interrupted(path: Path, model: str, verb: str = "train") -> Interrupted:
+    """Return the error that ends what was asked to stop, with what to type to go on with the network `model`."""
+    go_on = f"foveal train --resume {shlex.quote(str(path))}"
+    if runs_code(model):
+        go_on += f" --trust {model}"
+    if model.startswith(OBJECT):
+        go_on = f"foveal.{verb}(resume={str(path)!r}, model=network)"
+    return Interrupted(f"Stopped; nothing is lost. Go on with: {go_on}")
 
 
 class StopRequest:

@@ -8,7 +8,6 @@ Under a time limit the learning rate is one of the time gone too, which lies in 
 from __future__ import annotations
 
 import math
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,13 +19,13 @@ from torch import Tensor, nn
 from foveal.classifier.device import saying_out_of_memory
 from foveal.classifier.inference import logits
 from foveal.data.batches import Batches
-from foveal.errors import Interrupted, TrainingError
+from foveal.errors import TrainingError
 from foveal.models.network import Heads
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress, Stage
 from foveal.run import Run
 from foveal.training.history import LEGEND, EpochRow, write_history
-from foveal.training.interrupt import StopRequest
+from foveal.training.interrupt import StopRequest, interrupted
 from foveal.training.losses import training_loss, validation_loss
 from foveal.training.recipe import Recipe
 from foveal.training.state import Position, TrainingState
@@ -120,7 +119,7 @@ def fit(
             left_s = 0.0 if at.out_of_time else min((ended - began) * (epochs - at.epoch), limit.left_s)
             progress.line(row.sentence(epochs, left_s))
             if stop:
-                raise interrupted(run)
+                raise interrupted(run.path, recipe.model)
 
     state.take_best(run)
     seconds, images = sum(row.seconds for row in at.history), sum(row.images for row in at.history)
@@ -181,7 +180,7 @@ def learn_epoch(work: Work) -> None:
             state.save(work.run)
             saved = now
         if work.stop:
-            raise interrupted(work.run)
+            raise interrupted(work.run.path, recipe.model)
         if limit.is_over:
             at.out_of_time = True
             break
@@ -272,11 +271,6 @@ def class_weights(data: TrainingData, kind: str, device: torch.device) -> Tensor
     counts = np.bincount(data.labels[data.train], minlength=data.classes)
     weights = len(data.train) / (data.classes * np.maximum(counts, 1))
     return torch.as_tensor(weights, dtype=torch.float32, device=device)
-
-
-def interrupted(run: Run) -> Interrupted:
-    """Return the error that ends a training that was asked to stop."""
-    return Interrupted(f"Stopped; nothing is lost. Go on with: foveal train --resume {shlex.quote(str(run.path))}")
 
 
 def say(work: Work, loss_sum: float, correct: int) -> None:

@@ -28,6 +28,7 @@ from foveal.models.foreign.given import lending, refuse_absent
 from foveal.progress import Progress
 from foveal.report.repeats import write_repeats_page
 from foveal.run import SCHEMA_VERSION, Run, read_json
+from foveal.training.interrupt import interrupted
 from foveal.training.recipe import Recipe, read_recipe
 from foveal.workflows.begin import begin
 from foveal.workflows.place import free_name, refuse_existing, refuse_inside, refuse_unwritable
@@ -202,8 +203,7 @@ def _carry_on(home: Path, source: object, data_dir: str | Path | None, recipe: R
                 one = _moved(recipe, data_dir).changed({"seed": seed})
                 begin(source, one, run.path, progress, content_hash=first)
         except Interrupted as error:
-            again = f"foveal train --resume {shlex.quote(str(home))}"
-            raise Interrupted(f"Stopped; nothing is lost. Go on with: {again}") from error
+            raise interrupted(home, recipe.model, "repeat") from error
         except DataError as error:
             if data_dir is not None or recipe.data_dir is None or Path(recipe.data_dir).exists():
                 raise
