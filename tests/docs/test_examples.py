@@ -124,7 +124,7 @@ def test_every_option_named_exists():
     for page in WORDS:
         text = read(page)
         if page.name != "CONTRIBUTING.md":
-            named = set(re.findall(r"`(--[a-z][a-z-]+)", text))
+            named = set(re.findall(r"`(--[a-z][a-z0-9-]+)", text))
             assert named <= every, f"{page.name} names {sorted(named - every)}"
         for verb, rest in re.findall(rf"foveal ({'|'.join(of_verb)})\b([^`\n]*)", text):
             words = {word.split("=")[0] for word in rest.split() if re.match(r"--?[a-z]", word)}
