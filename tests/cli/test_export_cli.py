@@ -52,7 +52,7 @@ def test_export_then_predict_and_evaluate(here, foveal_cli):
         out = here / f"{engine}.csv"
         done = foveal_cli("predict", "run", "images", "--engine", engine, "--format", "csv", "--out", out)
         assert done.code == 0, done.err
-        rows = list(csv.DictReader(out.open()))
+        rows = list(csv.DictReader(out.read_text("utf-8").splitlines()))
         assert {row["engine"] for row in rows} == {engine}
         answers[engine] = [float(row["p:3"]) for row in rows]
     assert answers["onnx"] == pytest.approx(answers["torch"], abs=1e-4)

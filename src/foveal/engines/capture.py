@@ -35,9 +35,10 @@ def capture(network: nn.Module, shape: tuple[int, int, int]) -> ExportedProgram:
     """
     import torch
 
-    plain = copy.deepcopy(network).cpu().eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    plain = copy.deepcopy(network).cpu().eval().requires_grad_(False)
+    plain = plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.zeros(2, *shape)  # one image would be taken for "always one"
-    batch = torch.export.Dim("batch", min=1, max=1 << 20)
+    batch = torch.export.Dim("batch", min=1)
     with saying_what_it_lacks("torch.export"), _quietly(), torch.no_grad():
         program = torch.export.export(plain, (example,), dynamic_shapes=({0: batch},), strict=False)
     _forget_places(program)
