@@ -29,7 +29,8 @@ import foveal
 from foveal.workflows.machine import processor
 
 NETWORKS = (
-    "alexnet", "vgg11", "googlenet", "resnet50", "densenet121", "squeezenet1_1", "mobilenet_v3_large", "efficientnet_b0",
+    "alexnet", "vgg11", "googlenet", "resnet50", "densenet121", "squeezenet1_1", "mobilenet_v3_large",
+    "efficientnet_b0",
 )  # fmt: skip
 BATCH, SIDE = 4, 224
 GOAL = 1.05

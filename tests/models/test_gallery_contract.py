@@ -17,6 +17,7 @@ import torch
 from gallery_members import EVERY, OF_ONE_INPUT, SMALLEST, batch, each, lively, on_meta, pass_size, total_loss
 from torch import nn
 
+from foveal.engines.capture import INPUT, capture, write_onnx
 from foveal.errors import UsageError
 from foveal.models.anatomy import inspect_network
 from foveal.models.catalog import create_model, find
@@ -167,3 +168,38 @@ def test_the_seed_decides_the_weights(name):
     if name in SMALLEST:
         other = weights(6)
         assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+# --- what carries a network elsewhere ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SMALLEST))
+def test_torch_compile_takes_it_whole(name):
+    """The whole graph is captured and differentiable code made of it; only one is compiled to machine code here."""
+    network = lively(create_model(name, classes=10, size=pass_size(name))).eval()
+    x = batch(2, find(name).native_input[0], pass_size(name))
+    compiled = torch.compile(network, fullgraph=True, backend="inductor" if name == "cifar_resnet20" else "aot_eager")
+    with torch.no_grad():
+        assert (compiled(x) - network(x)).abs().max() < 1e-5 * max(1, float(network(x).abs().max()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY)
+def test_torch_export_and_onnx_keep_the_answers(name, tmp_path):
+    """torch.export takes every network, ONNX Runtime the smallest of each family, at any batch size."""
+    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime (foveal[onnx])")
+    size, channels = pass_size(name), find(name).native_input[0]
+    network = lively(create_model(name, classes=10, size=size)).eval()
+    x = batch(3, channels, size)
+    with torch.no_grad():
+        expected = network(x)
+        program = capture(network, (channels, *size))
+        answers = [program.module()(x)]
+    if name in SMALLEST:
+        file = tmp_path / "network.onnx"
+        write_onnx(program, file)
+        session = runtime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        answers.append(torch.as_tensor(session.run(None, {INPUT: x.numpy()})[0]))
+    for answer in answers:
+        assert (answer - expected).abs().max() <= 1e-4 * max(1.0, float(expected.abs().max()))
