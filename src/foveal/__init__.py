@@ -23,22 +23,27 @@ if TYPE_CHECKING:
     from foveal.data.load import load
     from foveal.data.sources.manifest import Columns
     from foveal.errors import FovealError
+    from foveal.models.anatomy import Anatomy
     from foveal.models.catalog import create_model
     from foveal.run import Run
     from foveal.sklearn import ImageClassifier
     from foveal.training.recipe import Recipe
     from foveal.workflows.compare import compare
     from foveal.workflows.evaluate import evaluate
+    from foveal.workflows.export import Exported, export
     from foveal.workflows.find_rate import FoundRate, find_learning_rate
+    from foveal.workflows.inspect import inspect
     from foveal.workflows.repeat import Repeats, repeat
     from foveal.workflows.train import train
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Anatomy": "foveal.models.anatomy",
     "Classifier": "foveal.classifier",
     "Columns": "foveal.data.sources.manifest",
     "Dataset": "foveal.data.dataset",
+    "Exported": "foveal.workflows.export",
     "FoundRate": "foveal.workflows.find_rate",
     "FovealError": "foveal.errors",
     "ImageClassifier": "foveal.sklearn",
@@ -49,16 +54,20 @@ _HOMES = {
     "compare": "foveal.workflows.compare",
     "create_model": "foveal.models.catalog",
     "evaluate": "foveal.workflows.evaluate",
+    "export": "foveal.workflows.export",
     "find_learning_rate": "foveal.workflows.find_rate",
+    "inspect": "foveal.workflows.inspect",
     "load": "foveal.data.load",
     "repeat": "foveal.workflows.repeat",
     "train": "foveal.workflows.train",
 }
 
 __all__ = [
+    "Anatomy",
     "Classifier",
     "Columns",
     "Dataset",
+    "Exported",
     "FoundRate",
     "FovealError",
     "ImageClassifier",
@@ -69,7 +78,9 @@ __all__ = [
     "compare",
     "create_model",
     "evaluate",
+    "export",
     "find_learning_rate",
+    "inspect",
     "load",
     "repeat",
     "train",

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 import foveal
-from foveal.cli import compare, data, doctor, evaluate, export, find_lr, models, predict, presets, train
+from foveal.cli import (
+    compare,
+    data,
+    doctor,
+    evaluate,
+    export,
+    find_lr,
+    inspect,
+    models,
+    predict,
+    presets,
+    train,
+    weights,
+)
 from foveal.errors import exit_codes
 
 EPILOG = "\n".join(["Exit codes:", *(f"{code:>5}  {meaning}" for code, meaning in exit_codes())])
@@ -25,7 +38,9 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("models")(models.models)
+app.command("inspect")(inspect.inspect)
 app.add_typer(data.app, name="data")
+app.add_typer(weights.app, name="weights")
 app.command("find-lr")(find_lr.find_lr)
 app.command("presets")(presets.presets)
 app.command("compare")(compare.compare)

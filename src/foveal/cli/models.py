@@ -1,50 +1,213 @@
-"""foveal models: the catalog as a table, or the layers of one network."""
+"""foveal models: the gallery as a table."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.cli.completion import complete_model
+
+if TYPE_CHECKING:
+    from foveal.models.architecture import Architecture, Published
+
+WIDE = 200  # columns where the output goes into a file or another program
+LEFT = ("name", "input", "title", "weights", "paper")
+EXTRA = ("title", "weights", "field", "stride", "classes", "paper")  # shown as far as there is room, in this order
+
+
+class Sort(StrEnum):
+    year = "year"
+    parameters = "parameters"
+    macs = "macs"
+    name = "name"
+    error = "error"
+
 
 def models(
-    name: Annotated[
-        str | None, typer.Argument(help="A network whose layers to list, at its native input.", show_default=False)
+    pattern: Annotated[
+        str | None,
+        typer.Argument(
+            help='Part of a name, or a pattern as "resnet*" (default: all).',
+            show_default=False,
+            autocompletion=complete_model,
+        ),
     ] = None,
+    sort: Annotated[Sort | None, typer.Option(help="By this, the smallest first (default: by family).")] = None,
+    family: Annotated[str | None, typer.Option(help="Of this family only, e.g. resnet.")] = None,
+    year: Annotated[str | None, typer.Option(help="Of this year, or of years as 2014-2016, only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead, with every published figure.")] = False,
 ) -> None:
-    """List the architectures: name, year, parameters at the native input, title; or the layers of one."""
-    if name is None:
-        print_catalog()
-    else:
-        print_layers(name)
+    """List the architectures: year, size, cost, native input, published error with its protocol, and weights."""
+    chosen = _chosen(pattern, family, year)
+    if sort is not None:
+        chosen = sorted(chosen, key=SORTS[sort])
+    if as_json:
+        typer.echo(json.dumps([_object(one) for one in chosen], indent=2, ensure_ascii=False))
+        return
+    width = shutil.get_terminal_size((WIDE, 24)).columns if sys.stdout.isatty() else WIDE
+    for line in _lines(chosen, width):
+        typer.echo(line)
 
 
-def print_catalog() -> None:
-    """Print one line an architecture."""
+def _best(entry: Architecture) -> float:
+    return min((one.top1_error for one in entry.published if one.top1_error is not None), default=float("inf"))
+
+
+SORTS: dict[Sort, Callable[[Architecture], Any]] = {
+    Sort.year: lambda one: (one.year, one.parameters),
+    Sort.parameters: lambda one: one.parameters,
+    Sort.macs: lambda one: one.macs,
+    Sort.name: lambda one: one.name,
+    Sort.error: _best,
+}
+
+
+def _chosen(pattern: str | None, family: str | None, year: str | None) -> list[Architecture]:
+    """Return the entries asked for, in the order of the gallery; UsageError where there are none."""
+    from foveal.errors import UsageError, nearest
     from foveal.models.catalog import CATALOG
 
-    width = max(len(name) for name in CATALOG)
-    typer.echo(f"{'name':<{width}}  year  parameters  input (C×H×W)  network")
-    for entry in CATALOG.values():
-        shape = "×".join(str(size) for size in entry.native_input)
-        typer.echo(f"{entry.name:<{width}}  {entry.year}  {entry.parameters:>10,}  {shape:<13}  {entry.title}")
+    families = sorted({entry.family for entry in CATALOG.values()})
+    wanted = None if family is None else family.lower().replace("-", "_")
+    if wanted is not None and wanted not in families:
+        raise UsageError(f'There is no family "{family}".{nearest(wanted, families)} There are {", ".join(families)}.')
+    first, last = _years(year)
+    chosen = [
+        entry
+        for entry in CATALOG.values()
+        if wanted in (None, entry.family) and first <= entry.year <= last and _matches(entry.name, pattern)
+    ]
+    if not chosen:
+        asked = [
+            f'"{pattern}"' if pattern else "",
+            f"family {family}" if family else "",
+            f"year {year}" if year else "",
+        ]
+        raise UsageError(f"No network matches {', '.join(filter(None, asked))}.{nearest(pattern or '', CATALOG)}")
+    return chosen
 
 
-def print_layers(name: str) -> None:
-    """Print one line a layer of the network called `name`, and the sums; UsageError when there is none."""
-    from foveal.models.anatomy import layer_table
-    from foveal.models.catalog import create_model, find
+def _matches(name: str, pattern: str | None) -> bool:
+    if pattern is None:
+        return True
+    plain = pattern.lower().replace("-", "_")
+    return fnmatchcase(name, plain) if set(plain) & set("*?[") else plain in name
 
-    entry = find(name)
-    channels, height, width = entry.native_input
-    network = create_model(entry.name, classes=entry.native_classes, channels=channels, size=(height, width))
-    layers = layer_table(network, channels, height, width)
-    sums = [sum(getattr(layer, what) for layer in layers) for what in ("parameters", "connections", "macs")]
-    names, types, outputs = (max(len(getattr(layer, what)) for layer in layers) for what in ("name", "type", "output"))
-    line = f"{{:<{max(names, 5)}}}  {{:<{types}}}  {{:<{outputs}}}  {{:>10}}  {{:>13}}  {{:>13}}"
-    typer.echo(f"{entry.title} ({entry.year}), input {'×'.join(str(one) for one in entry.native_input)}")
-    typer.echo(line.format("layer", "type", "output", "parameters", "connections", "multiply-adds"))
-    for layer in layers:
-        counts = (f"{one:,}" if one else "–" for one in (layer.parameters, layer.connections, layer.macs))
-        typer.echo(line.format(layer.name, layer.type, layer.output, *counts))
-    typer.echo(line.format("sum", "", "", *(f"{one:,}" for one in sums)))
+
+def _years(text: str | None) -> tuple[int, int]:
+    from foveal.errors import UsageError
+
+    first, dash, last = (text or "0-9999").partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        raise UsageError(f'--year is a year or two, e.g. 2015 or 2014-2016, not "{text}".')
+    return int(first), int(last or first)
+
+
+def _weights(entry: Architecture) -> list[str]:
+    """Return the names of the weights that can be loaded into a network."""
+    from foveal.models.weights.published import published_for
+
+    return [one.tag for one in published_for(entry.name)]
+
+
+def _object(entry: Architecture) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "family": entry.family,
+        "year": entry.year,
+        "paper": entry.paper,
+        "parameters": entry.parameters,
+        "auxiliary_parameters": entry.auxiliary_parameters,
+        "macs": entry.macs,
+        "input": list(entry.native_input),
+        "classes": entry.native_classes,
+        "receptive_field": entry.receptive_field,
+        "stride": entry.stride,
+        "smallest_input": entry.smallest,
+        "published": [
+            {"top1_error": one.top1_error, "top5_error": one.top5_error, "protocol": one.protocol}
+            for one in entry.published
+        ],
+        "weights": _weights(entry),
+    }
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its head, and a cell a network."""
+
+    head: str
+    cells: Sequence[str]
+
+    @property
+    def width(self) -> int:
+        """The columns of the terminal that it takes."""
+        return max(len(self.head), *map(len, self.cells))
+
+    def shown(self, row: int) -> str:
+        """Return the cell of `row`, or the head for -1, at the column's width."""
+        text = self.head if row < 0 else self.cells[row]
+        return f"{text:<{self.width}}" if self.head in LEFT else f"{text:>{self.width}}"
+
+
+def _lines(entries: Sequence[Architecture], width: int) -> list[str]:
+    """Return the table, as wide as there is room, and the protocols of the errors in it."""
+    protocols = list(dict.fromkeys(entry.published[0].protocol for entry in entries if entry.published))
+    marks = {protocol: number for number, protocol in enumerate(protocols, 1)}
+    columns = [
+        Column("name", [entry.name for entry in entries]),
+        Column("year", [str(entry.year) for entry in entries]),
+        Column("parameters", [f"{entry.parameters:,}" for entry in entries]),
+        Column("MACs", [_short(entry.macs) for entry in entries]),
+        Column("input", ["×".join(map(str, entry.native_input)) for entry in entries]),
+        Column("error %", [_error(entry.published, marks) for entry in entries]),
+    ]
+    extra = {
+        "title": [entry.title for entry in entries],
+        "weights": [_listed(_weights(entry)) for entry in entries],
+        "field": [str(entry.receptive_field or "–") for entry in entries],
+        "stride": [str(entry.stride or "–") for entry in entries],
+        "classes": [str(entry.native_classes) for entry in entries],
+        "paper": [entry.paper for entry in entries],
+    }
+    for head in EXTRA:
+        column = Column(head, extra[head])
+        if sum(one.width + 2 for one in columns) + column.width <= width:
+            columns.append(column)
+    table = ["  ".join(one.shown(row) for one in columns).rstrip() for row in range(-1, len(entries))]
+    if not protocols:
+        return table
+    head = "error: top-1 / top-5 in per cent as published; figures of different protocols must not be compared:"
+    return [*table, "", head, *(f"  [{mark}] {protocol}" for protocol, mark in marks.items())]
+
+
+def _error(published: Sequence[Published], marks: dict[str, int]) -> str:
+    """Return the first published figures with the mark of their protocol: ``25.02 / 7.71 [3]``."""
+    if not published:
+        return "–"
+    one = published[0]
+    top1 = "–" if one.top1_error is None else f"{one.top1_error:.2f}"
+    top5 = "–" if one.top5_error is None else f"{one.top5_error:.2f}"
+    return f"{top1} / {top5:>5} [{marks[one.protocol]}]".replace("]", "]" if marks[one.protocol] > 9 else "] ")
+
+
+def _listed(weights: Sequence[str]) -> str:
+    if not weights:
+        return "–"
+    return weights[0] if len(weights) == 1 else f"{weights[0]} + {len(weights) - 1}"
+
+
+def _short(number: int) -> str:
+    for unit, letter in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
+        if number >= unit:
+            return f"{number / unit:.2f} {letter}"
+    return str(number)

@@ -30,6 +30,19 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[-1])
 
 
+def parse_input(text: str | None) -> tuple[int, ...] | None:
+    """Return (height, width) for ``224`` or ``224x160``, (channels, height, width) for ``3x224x160``."""
+    if text is None:
+        return None
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) > 3 or not all(part.isdecimal() and 0 < int(part) <= 8192 for part in parts):
+        raise UsageError(
+            f'--input is CHANNELSxHEIGHTxWIDTH, HEIGHTxWIDTH or a side (each 1 to 8192), e.g. 3x224x224, not "{text}".'
+        )
+    sizes = tuple(map(int, parts))
+    return sizes * 2 if len(sizes) == 1 else sizes
+
+
 def parse_pairs(words: Sequence[str], option: str) -> dict[str, str]:
     """Return name → value for words like ``activation=relu``; UsageError for a word without ``=``."""
     pairs: dict[str, str] = {}

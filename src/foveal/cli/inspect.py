@@ -1,0 +1,73 @@
+"""foveal inspect: what a network is made of, as a table, a drawing, or beside others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveal.cli.completion import complete_model
+from foveal.cli.parsing import Trust, parse_input, parse_pairs
+
+WIDE = 200  # columns where the output goes into a file or another program
+
+
+def inspect(
+    networks: Annotated[
+        list[str],
+        typer.Argument(
+            help="A network of `foveal models`, or a classifier or run (./NAME where it has a network's name).",
+            metavar="NETWORK",
+            autocompletion=complete_model,
+        ),
+    ],
+    input: Annotated[
+        str | None,
+        typer.Option(help="CHANNELSxHEIGHTxWIDTH, HEIGHTxWIDTH or a side (default: what the network is made for)."),
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of classes (default: as published).")] = None,
+    model_option: Annotated[
+        list[str] | None, typer.Option("--model-option", "-o", help="NAME=VALUE, an option of the network.")
+    ] = None,
+    depth: Annotated[
+        int, typer.Option(min=0, max=9, help="0: stages only; 1: blocks and layers, alike blocks as one; 2, …: inside.")
+    ] = 1,
+    svg: Annotated[
+        Path | None, typer.Option(help="Draw the network into this file (default: none); it must not exist.")
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Several networks beside each other.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    trust: Trust = None,
+) -> None:
+    """Read a network: its layers, stages, parameters, multiply-adds, memory and receptive field; or draw it."""
+    from foveal.errors import OutputError, UsageError
+
+    if len(networks) > 1 and not compare:
+        raise UsageError("Several networks are set beside each other with --compare.")
+    if compare and (svg is not None or len(networks) < 2):
+        raise UsageError("--compare takes two or more networks, and has no --svg: draw each by itself.")
+    if svg is not None and svg.exists():
+        raise OutputError(f"{svg} exists already; choose another --svg.")
+    options = parse_pairs(model_option, "--model-option") if model_option else None
+    size = parse_input(input)
+    from foveal.models.comparison import side_by_side
+    from foveal.models.summary import lines
+    from foveal.workflows.inspect import inspect as read
+
+    found = [read(one, input=size, classes=classes, options=options, trust=trust) for one in networks]
+    width = shutil.get_terminal_size((WIDE, 24)).columns if sys.stdout.isatty() else WIDE
+    if as_json:
+        objects = [one.to_dict() for one in found]
+        typer.echo(json.dumps(objects if compare else objects[0], indent=2, ensure_ascii=False))
+    else:
+        for line in side_by_side(found, width=width) if compare else lines(found[0], depth=depth, width=width):
+            typer.echo("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line))
+    if svg is not None:
+        from foveal.files import write_text
+
+        write_text(svg, found[0].svg())
+        typer.echo(f"drawing         {svg}", err=as_json)
