@@ -102,3 +102,13 @@ def test_an_unknown_padding_names_the_nearest():
     with pytest.raises(UsageError, match=r'choose valid, same, tensorflow, full\. Did you mean "same"'):
         padded_conv(1, 1, 3, padding="sames")
     assert reach(3, dilation=2) == 5
+
+
+@pytest.mark.parametrize(
+    "layer", [padded_conv(3, 4, 5, padding="tensorflow", stride=2), MaxPool2dSame(3, 2)], ids=["convolution", "pooling"]
+)
+def test_it_exports_with_any_batch(layer):
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(layer, (torch.randn(2, 3, 14, 14),), dynamic_shapes=({0: batch},))
+    x = torch.randn(5, 3, 14, 14)
+    assert torch.equal(program.module()(x), layer(x))
