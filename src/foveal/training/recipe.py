@@ -22,7 +22,9 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Seconds = Annotated[Positive, BeforeValidator(parse_duration)]
 
-PRETRAINED_SHARE = 0.1  # of these, for published weights: what they know is easily lost
+# Of the rates below, for published weights. EfficientNet-Lite0, 99 training photos of five flowers, 96 px, 10 epochs
+# of AdamW, one seed, 81 test photos: 0.003 forgets (32 %), 0.001 58 %, 0.0003 56 % and still falling loss, 0.0001 41 %.
+PRETRAINED_SHARE = 0.1
 LEARNING_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "muon": 0.03}
 IMAGES_WORTH_SEEING = 500_000
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 40

@@ -31,13 +31,16 @@ def add(path: Path, *, as_name: str | None = None) -> list[Kept]:
     from foveal.models.weights.reading import read_bytes
 
     if path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            inside = set(archive.namelist())
-            if MANIFEST in inside:
-                return read_bundle(archive, path)
-            for weights in PUBLISHED.values():
-                if weights.member in inside:
-                    return [_add_listed(read_member(archive, weights.member), weights.file)]
+        try:
+            with zipfile.ZipFile(path) as archive:
+                inside = set(archive.namelist())
+                if MANIFEST in inside:
+                    return read_bundle(archive, path)
+                for weights in PUBLISHED.values():
+                    if weights.member in inside:
+                        return [_add_listed(read_member(archive, weights.member), weights.file)]
+        except zipfile.BadZipFile as error:
+            raise ClassifierError(f"{path.name} is damaged: {error}.") from error
     content = read_bytes(path)
     if path.suffix == ".safetensors":
         digest = hashlib.sha256(content).hexdigest()
