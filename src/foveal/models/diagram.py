@@ -18,7 +18,7 @@ from foveal.web.assets import asset
 from foveal.web.svg import element, written
 
 NAMESPACE = "http://www.w3.org/2000/svg"
-OVERVIEW, ALONE, ROW, PANEL = 430.0, 560.0, 66.0, 860.0  # widths of the stages beside blocks and alone; of blocks
+OVERVIEW, ALONE, ROW, PANEL = 430.0, 740.0, 66.0, 860.0  # widths of the stages beside blocks and alone; of blocks
 EDGE, HEAD = 28.0, 96.0  # margin, height of the title
 MOST_KINDS = 9
 SMALL = 5.8  # width of a small letter
@@ -77,7 +77,9 @@ def _stages(anatomy: Anatomy, found: Sequence[Kind], width: float) -> list[Marku
         parts.append(text(88, y + 28, stage.name, class_="name"))
         parts.append(text(width - 14, y + 28, stage.output, class_="quiet", anchor="end"))
         seen = f"sees {pair(stage.receptive_field)}" if stage.receptive_field else ""
-        costs = " · ".join(filter(None, (f"{count(stage.parameters)} param." if stage.parameters else "", seen)))
+        costs = " · ".join(
+            filter(None, (f"{count(stage.parameters, digits=3)} param." if stage.parameters else "", seen))
+        )
         parts.append(text(width - 14, y + 47, costs, class_="small quiet", anchor="end"))
         made, room = _made_of(anatomy, stage, found, brief=False), width - 116 - SMALL * len(costs)
         if sum((34 if letter else 12) + SMALL * len(words) for letter, words in made) > room + 12:

@@ -107,11 +107,12 @@ def pair(sides: tuple[int, int]) -> str:
     return str(sides[0]) if sides[0] == sides[1] else f"{sides[0]}×{sides[1]}"
 
 
-def count(number: int) -> str:
-    """Return a large number in three or four digits and K, M, G or T."""
+def count(number: int, *, digits: int = 0) -> str:
+    """Return a large number with K, M, G or T and two decimals, or rounded to so many digits in all."""
     for unit, letter in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K")):
         if number >= unit:
-            return f"{number / unit:.2f} {letter}"
+            share = number / unit
+            return f"{share:.{max(0, digits - len(str(int(share))))}f} {letter}" if digits else f"{share:.2f} {letter}"
     return str(number)
 
 

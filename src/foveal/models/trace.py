@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from foveal.models.counting import SelfCounting, counted
 from foveal.models.receptive_field import Sight, Window, followed, widest, window_of
+from foveal.models.shapes import output_of
 
 NAMES = {"cat": "concat", "mul": "multiply", "div": "divide", "sub": "subtract", "constant_pad_nd": "pad"}
 # What moves or renames numbers without computing: it is no node of the graph.
@@ -183,6 +184,11 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.layer: _Open | None = None
         self.used: set[str] = set()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leave out torch's compiler, of which nothing is wanted here: to import it takes longer than the pass."""
+        return False
+
     # --- modules ---
 
     def listen(self, network: nn.Module) -> list[Any]:
@@ -223,15 +229,19 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     # --- operations ---
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        self.note(func, args, kwargs or {}, output)
+        kwargs = kwargs or {}
+        arguments = {**dict(zip((one.name for one in func._schema.arguments), args, strict=False)), **kwargs}
+        name = func.overloadpacket.__name__
+        output = output_of(name, func._overloadname, arguments, args[0] if args else None)
+        if output is None:
+            output = func(*args, **kwargs)
+        self.note(name, arguments, output)
         return output
 
-    def note(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def note(self, name: str, arguments: Mapping[str, Any], output: Any) -> None:
         """Follow the tensors through one operation."""
-        name = func.overloadpacket.__name__
         name = name.rstrip("_") if not name.startswith("__") else name.strip("_").removeprefix("i")
-        taken = list(_flows_in((args, kwargs), self.flows))
+        taken = list(_flows_in(arguments, self.flows))
         made = list(_tensors(output))
         parameters = frozenset().union(*(one.parameters for one in taken if one.node is None))
         moving = [one for one in taken if one.node is not None]
@@ -239,7 +249,6 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for one in made:
                 self.flows[id(one)] = _Flow(one, None, parameters=parameters)
             return
-        arguments = {**dict(zip((one.name for one in func._schema.arguments), args, strict=False)), **kwargs}
         place = self.layer
         if place is None and name not in TRANSPARENT:
             place = self.function(name, parameters)

@@ -145,7 +145,7 @@ def unit_of(node: Node) -> Unit:
         kind = "max" if "ax" in name.removeprefix("avg") else "average"
         strided = f" /{pair(window.stride)}" if window.stride != (1, 1) else ""
         return Unit("pool", f"{kind} {'×'.join(map(str, window.kernel))}{strided}")
-    if re.search("adaptive|global|mean", name, re.IGNORECASE) and len(node.shape) and node.sight is None:
+    if re.search("adaptive|global|mean", name, re.IGNORECASE) and len(node.shape) > 0:
         return Unit("pool", "global average" if set(node.shape[1:]) <= {1} else "adaptive average")
     if not node.is_module and node.parameters:
         return Unit("norm", node.name.rpartition(".")[2].replace("_", " "))

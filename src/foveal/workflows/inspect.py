@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ from foveal.errors import UsageError
 from foveal.models.anatomy import Anatomy, inspect_network
 from foveal.models.catalog import CATALOG, create_model, find
 from foveal.models.foreign.entry import is_foreign
+from foveal.models.without_values import without_values
 from foveal.run import Run
 
 if TYPE_CHECKING:
     from torch import nn
 
 MOST_CLASSES = 12  # named
+SMALL = 100_000  # parameters up to which weights are drawn as always
 LARGEST = 8192  # channels, or pixels a side
 
 
@@ -79,7 +82,7 @@ def _of_name(
 
     foreign = is_foreign(name)
     try:
-        with torch.device("cpu" if foreign else "meta"):
+        with nullcontext() if foreign or entry.parameters < SMALL else without_values():
             network = build()
     except (RuntimeError, TypeError, ValueError):  # it draws first weights in a way that needs numbers
         network = build()
