@@ -178,16 +178,17 @@ def _unwrapped(parts: Sequence[Row], prefix: tuple[str, ...], types: Mapping[str
     def plain(row: Row) -> bool:
         return types.get(".".join(row.path), "") in PLAIN
 
+    found: dict[int, list[Row]] = {}
     blocks = [row for row in parts if len(row.nodes) > 1]
+    for row in blocks:
+        shown_from = prefix if plain(row) else row.path
+        inside = _parts(row.nodes, row.path, row.depth, types, shown_from)
+        alone = len(parts) == 1
+        kept = [one for one in inside if len(one.nodes) > 1 and (alone or not plain(row) or not plain(one))]
+        if kept and (plain(row) or (len(blocks) == 1 and not alone)):
+            found[id(row)] = inside
     for row in parts:
-        inside, alone = [], len(parts) == 1
-        if len(row.nodes) > 1 and plain(row):
-            inside = _parts(row.nodes, row.path, row.depth, types, prefix)
-            kept = [one for one in inside if len(one.nodes) > 1 and (alone or not plain(one))]
-        elif len(blocks) == 1 and row in blocks and not alone:
-            inside = _parts(row.nodes, row.path, row.depth, types, row.path)
-            kept = [one for one in inside if len(one.nodes) > 1]
-        yield from inside if inside and kept else (row,)
+        yield from found[id(row)] if id(row) in found and len(found) == 1 else (row,)
 
 
 def _parts(
@@ -226,9 +227,11 @@ def _named(stage: str, prefix: tuple[str, ...]) -> str:
 
 def _kind(kind: str, nodes: Sequence[Node]) -> str:
     """Return what a block is: its class, of one that says nothing its windows (``Conv2d 1×1, 3×3``), of one both."""
-    main = [node for node in nodes if node.macs and node.window] or [node for node in nodes if node.macs]
+    counted = [node for node in nodes if node.macs]
     if kind not in PLAIN:
-        return f"{kind} {described(main[0]).partition(' ')[2]}" if len(main) == 1 and main[0].window else kind
+        alone = len(counted) == 1 and counted[0].window
+        return f"{kind} {described(counted[0]).partition(' ')[2]}" if alone else kind
+    main = [node for node in counted if node.window] or counted
     if not main or len({node.type for node in main}) > 1 or len(main) > MOST_WINDOWS:
         return "Sequential"
     first, *others = map(described, main)

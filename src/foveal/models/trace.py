@@ -250,7 +250,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.flows[id(one)] = _Flow(one, None, parameters=parameters)
             return
         place = self.layer
-        if place is None and name not in TRANSPARENT:
+        if place is None and made and name not in TRANSPARENT:
             place = self.function(name, parameters)
         if place is not None and made:
             self.count(place, name, arguments, moving, made[0], parameters)
@@ -260,7 +260,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             sight = followed(name, arguments, seen, one)
             self.flows[id(one)] = _Flow(one, node, sight, tuple(moving))
         if place is not None and place is not self.layer:
-            self.close(place, made[0] if made else None)
+            self.close(place, made[0])
 
     def function(self, name: str, parameters: frozenset[str]) -> _Open:
         """Begin the node of a function called in a module that holds others."""

@@ -72,28 +72,20 @@ def kinds(anatomy: Anatomy) -> list[Kind]:
     """Return the kinds of blocks in the order in which they first occur."""
     nodes = anatomy.trace.nodes
     groups: dict[tuple[object, ...], list[Call]] = {}
+    dense: dict[int, Dense] = {}
     for call in _blocks(anatomy):
-        groups.setdefault(_signature(call, nodes), []).append(call)
+        if one := _dense(call, anatomy):  # how many layers it has makes no other kind of it
+            dense[call.start] = one
+        groups.setdefault((call.type, "dense") if one else _signature(call, nodes), []).append(call)
     found = []
     for number, calls in enumerate(groups.values()):
         drawn = calls[0]
-        dense = [one for call in calls if (one := _dense(call, anatomy))]
-        wiring: Wiring | Dense = dense[0] if dense else wire(range(drawn.start, drawn.stop), nodes)
+        sizes = tuple(len(dense[call.start].layers) for call in calls if call.start in dense)
+        wiring = dense.get(drawn.start) or wire(range(drawn.start, drawn.stop), nodes)
         last = nodes[drawn.stop - 1]
         first = _entering(drawn, nodes)
         letter = chr(ord("A") + number) if number < 26 else str(number + 1)
-        found.append(
-            Kind(
-                letter,
-                drawn.type,
-                tuple(calls),
-                tuple(len(one.layers) for one in dense),
-                drawn,
-                wiring,
-                first,
-                _shape(last),
-            )
-        )
+        found.append(Kind(letter, drawn.type, tuple(calls), sizes, drawn, wiring, first, _shape(last)))
     return found
 
 
@@ -190,8 +182,6 @@ def _blocks(anatomy: Anatomy) -> list[Call]:
 
 def _signature(call: Call, nodes: Sequence[Node]) -> tuple[object, ...]:
     """Return what makes two blocks one kind: layers and joins in order, without channels, kernels and strides."""
-    if len([node for node in nodes[call.start : call.stop] if node.owner == call.name and node.type in JOINS]) > FEW:
-        return (call.type,)  # of a dense block, the number of layers differs only
     span = range(call.start, call.stop)
     units = wire(span, nodes)
     order = {key: number for number, key in enumerate(units.units)}
