@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from foveal.errors import UsageError
 from foveal.models.network import Heads, Stack
 
-IMAGENET_TO_HALVES = ((0.229, 0.485), (0.224, 0.456), (0.225, 0.406))  # deviation and mean of red, green, blue
+IMAGENET_COLOURS = ((0.229, 0.485), (0.224, 0.456), (0.225, 0.406))  # deviation and mean of red, green, blue
 
 
 class ConvNorm(nn.Sequential):
@@ -79,7 +79,7 @@ class FromImageNet(nn.Module):
     """Brings colour images normalised by ImageNet's mean and deviation to -1 … 1, as weights from TensorFlow ask."""
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, H, W)  # noqa: D102
-        colours = zip(x.chunk(3, 1), IMAGENET_TO_HALVES, strict=True)
+        colours = zip(x.chunk(3, 1), IMAGENET_COLOURS, strict=True)
         return torch.cat([colour * (std / 0.5) + (mean - 0.5) / 0.5 for colour, (std, mean) in colours], 1)
 
 

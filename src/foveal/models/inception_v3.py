@@ -37,7 +37,7 @@ def inception_v3(
     Raises:
         UsageError: for `transform_input` of anything but three channels.
     """
-    head = _Head(classes)
+    head = _Head(classes) if auxiliary else None
     layers = [
         *transform(channels, wanted=transform_input),
         ("Conv2d_1a_3x3", _conv(channels, 32, 3, stride=2)),  # (B, 32, 149, 149)
@@ -55,7 +55,7 @@ def inception_v3(
         ("Mixed_6c", _figure_6(160)),
         ("Mixed_6d", _figure_6(160)),
         ("Mixed_6e", _figure_6(192)),
-        *([("AuxLogits", head)] if auxiliary else []),
+        *([("AuxLogits", head)] if head else []),
         ("Mixed_7a", _reduced_to_8()),  # (B, 1280, 8, 8)
         ("Mixed_7b", _figure_7(1280)),  # (B, 2048, 8, 8)
         ("Mixed_7c", _figure_7(2048)),
@@ -66,8 +66,8 @@ def inception_v3(
     ]
     convolutions = {name: name for name, _ in layers if name.startswith(("Conv2d", "Mixed"))}
     stages = {**convolutions, "output": "fc"}
-    network = Trunk(layers, stages, auxiliary=("AuxLogits",) if auxiliary else (), weight=WEIGHT)
-    truncated_normal_(network, 0.1, others={head.conv1.conv: 0.01, head.fc: 0.001})
+    network = Trunk(layers, stages, auxiliary=("AuxLogits",) if head else (), weight=WEIGHT)
+    truncated_normal_(network, 0.1, others={head.conv1.conv: 0.01, head.fc: 0.001} if head else None)
     return network
 
 
