@@ -221,8 +221,8 @@ def test_the_networks_page_knows_every_network():
     for entry in CATALOG.values():
         assert entry.name in text
         assert f"{entry.parameters:,}" in text, entry.name
-        for _, value in entry.preset:
-            assert f"| `{entry.name}` | `{value}` | {entry.parameters:,} |" in text
+        if "spec" in entry.preset:
+            assert f"| `{entry.name}` | `{entry.preset['spec']}` | {entry.parameters:,} |" in text
 
 
 @pytest.mark.parametrize("page", WORDS, ids=lambda page: page.name)

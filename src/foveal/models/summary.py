@@ -10,8 +10,10 @@ from foveal.models.anatomy import Anatomy, Stage, is_layer
 from foveal.models.trace import Node
 
 USUAL_DEPTH = 1  # stages, and what they are made of
-HEAD = ("", "type", "output", "parameters", "MACs", "activations", "field", "stride")
-OPTIONAL = (5, 7, 6)  # columns that a narrow terminal goes without, the first one first
+HEAD = ("", "type", "output", "parameters", "connections", "MACs", "activations", "field", "stride")
+OPTIONAL = (4, 6, 8, 7)  # columns that a narrow terminal goes without, the first one first
+SUMMED = ("parameters", "connections", "macs", "activation_bytes")
+EXACT = 10**7  # connections below which all digits are written
 LEFT = (0, 1, 2)  # columns that stand flush left
 PLAIN = ("", "Sequential")  # modules whose type says nothing
 MOST_WINDOWS = 3  # named of a chain
@@ -130,15 +132,16 @@ def _width(cells: Sequence[Sequence[str]], shown: Sequence[int]) -> int:
 
 def _cells(row: Row) -> tuple[str, ...]:
     last = row.last
-    numbers = [sum(getattr(node, what) for node in row.nodes) for what in ("parameters", "macs", "activation_bytes")]
+    parameters, links, macs, written = (sum(getattr(node, what) for node in row.nodes) for what in SUMMED)
     sight = last.sight
     return (
         "  " * row.depth + row.name,
         f"{row.count} × {row.type}" if row.count > 1 else row.type,
         "×".join(map(str, last.shape)),
-        f"{numbers[0]:,}" if numbers[0] else "–",
-        count(numbers[1]) if numbers[1] else "–",
-        size(numbers[2]) if numbers[2] else "–",
+        f"{parameters:,}" if parameters else "–",
+        "–" if not links else f"{links:,}" if links < EXACT else count(links),
+        count(macs) if macs else "–",
+        size(written) if written else "–",
         pair(sight.field) if sight else "–",
         pair(sight.stride) if sight else "–",
     )
