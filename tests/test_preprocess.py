@@ -20,6 +20,7 @@ FITS = ("letterbox", "crop", "stretch")
 
 ADDED = {"short_side", "interpolation"}  # since 0.1.0, with defaults that change nothing
 
+
 def preprocess(channels: int = 1, frame: int = 32, content: int | None = None, fit: str = "letterbox") -> Preprocess:
     content = frame if content is None else content
     return Preprocess(channels, frame, frame, content, content, fit, (0.5,) * channels, (0.25,) * channels)

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from foveal.errors import UsageError
+from foveal.models.blocks.stochastic_depth import StochasticDepth
 from foveal.models.catalog import create_model
 from foveal.models.convnext import Block, ChannelNorm
-from foveal.models.stochastic_depth import StochasticDepth
 
 
 def test_stochastic_depth_drops_whole_images_and_keeps_the_expectation():

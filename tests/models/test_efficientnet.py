@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from foveal.errors import UsageError
+from foveal.models.blocks.padding import Conv2dSame
+from foveal.models.blocks.squeeze_excitation import SqueezeExcitation
+from foveal.models.blocks.stochastic_depth import StochasticDepth
 from foveal.models.efficientnet import MBConv, efficientnet
-from foveal.models.padding import Conv2dSame
-from foveal.models.squeeze_excitation import SqueezeExcitation
-from foveal.models.stochastic_depth import StochasticDepth
 
 TABLE = {  # stem, channels of the stages, their layers, head, dropout: as published with the authors' code
     "b0": (32, (16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1), 1280, 0.2),

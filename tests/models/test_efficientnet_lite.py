@@ -11,8 +11,8 @@ from PIL import Image
 from torch import nn
 
 from foveal.errors import UsageError
+from foveal.models.blocks.padding import Conv2dSame
 from foveal.models.efficientnet_lite import efficientnet_lite
-from foveal.models.padding import Conv2dSame
 
 TABLE = {  # channels of the stages, their layers, dropout
     "lite0": ((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1), 0.2),

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from foveal.errors import UsageError
-from foveal.models.channels import rounded
+from foveal.models.blocks.channels import rounded
+from foveal.models.blocks.squeeze_excitation import SqueezeExcitation
 from foveal.models.mobilenet_v2 import InvertedResidual, mobilenet_v2
 from foveal.models.mobilenet_v3 import mobilenet_v3
-from foveal.models.squeeze_excitation import SqueezeExcitation
 
 
 def test_channels_are_rounded_to_8_but_never_below_nine_tenths():

@@ -54,8 +54,8 @@ def inspect(
         raise OutputError(f"{svg} exists already; choose another --svg.")
     options = parse_pairs(model_option, "--model-option") if model_option else None
     size = parse_input(input)
-    from foveal.models.comparison import side_by_side
-    from foveal.models.summary import lines
+    from foveal.models.anatomy.comparison import side_by_side
+    from foveal.models.anatomy.summary import lines
     from foveal.workflows.inspect import inspect as read
 
     found = [read(one, input=size, classes=classes, options=options, trust=trust) for one in networks]

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import UsageError
+from foveal.models.blocks.stochastic_depth import StochasticDepth
 from foveal.models.network import Stack, make_dense
-from foveal.models.stochastic_depth import StochasticDepth
 
 LAYER_SCALE = 1e-6  # at the start; one factor a channel, learned
 

@@ -19,12 +19,12 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from foveal.errors import UsageError, nearest
-from foveal.models.channels import rounded
-from foveal.models.conv_bn import Norm, conv_bn
+from foveal.models.blocks.channels import rounded
+from foveal.models.blocks.conv_bn import Norm, conv_bn
+from foveal.models.blocks.pooling import GlobalAvgPool
+from foveal.models.blocks.squeeze_excitation import SqueezeExcitation
+from foveal.models.blocks.stochastic_depth import StochasticDepth
 from foveal.models.network import Stack, kaiming_, make_dense, make_dropout
-from foveal.models.pooling import GlobalAvgPool
-from foveal.models.squeeze_excitation import SqueezeExcitation
-from foveal.models.stochastic_depth import StochasticDepth
 
 
 class Stage(NamedTuple):

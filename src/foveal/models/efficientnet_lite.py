@@ -21,12 +21,12 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from foveal.models.conv_bn import Norm
+from foveal.models.blocks.conv_bn import Norm
+from foveal.models.blocks.padding import padded_conv
+from foveal.models.blocks.pooling import GlobalAvgPool
+from foveal.models.blocks.stochastic_depth import StochasticDepth
 from foveal.models.efficientnet import B0, HEAD, PADDINGS, STEM, Scale, Stage, batch_norm, checked, scaled
 from foveal.models.network import Stack, make_dense, make_dropout
-from foveal.models.padding import padded_conv
-from foveal.models.pooling import GlobalAvgPool
-from foveal.models.stochastic_depth import StochasticDepth
 
 SCALES = {
     "lite0": Scale(1.0, 1.0, 0.2),

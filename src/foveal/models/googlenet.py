@@ -12,7 +12,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foveal.models.inception import Branches, ConvNorm, Trunk, transform, truncated_normal_
+from foveal.models.blocks.inception import Branches, ConvNorm, Trunk, transform, truncated_normal_
 from foveal.models.network import make_dense, make_dropout
 
 MODULES = {  # table 1: maps of 1×1, of 3×3 reduced, 3×3, of 5×5 reduced, 5×5, projected pooling

@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foveal.models.inception import Branches, ConvNorm, Trunk, transform, truncated_normal_
+from foveal.models.blocks.inception import Branches, ConvNorm, Trunk, transform, truncated_normal_
 from foveal.models.network import make_dense, make_dropout
 
 WEIGHT = 0.4  # of the auxiliary loss, in the authors' TensorFlow code (TF-Slim); the paper gives no number

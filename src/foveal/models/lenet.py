@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from foveal.models.blocks.quick import AvgPool2d
 from foveal.models.network import Stack, make_activation, make_dense, xavier_
-from foveal.models.quick import AvgPool2d
 
 
 def lenet5(

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from foveal.errors import UsageError
+from foveal.models.blocks.quick import halved, tanh
 from foveal.models.network import Stack
-from foveal.models.quick import halved, tanh
 
 SIDE = 32
 CODE_HEIGHT, CODE_WIDTH = 12, 7

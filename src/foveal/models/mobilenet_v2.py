@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from foveal.models.conv_bn import conv_bn
+from foveal.models.blocks.conv_bn import conv_bn
+from foveal.models.blocks.pooling import GlobalAvgPool
 from foveal.models.network import Stack, kaiming_, make_dense, make_dropout
-from foveal.models.pooling import GlobalAvgPool
 
 BOTTLENECKS = (  # table 2: expansion t, channels c, repeats n, stride s of the first
     (1, 16, 1, 1),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from foveal.errors import UsageError, nearest
-from foveal.models.quick import Tanh
+from foveal.models.blocks.quick import Tanh
 
 MOST_WEIGHTS = 1 << 30  # in one layer: 4 GiB; VGG-16's largest has a tenth of it
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {

@@ -32,10 +32,10 @@ from itertools import pairwise
 from torch import nn
 
 from foveal.errors import UsageError, nearest
+from foveal.models.blocks.padding import output_size, padded_conv
+from foveal.models.blocks.pooling import FractionalMaxPool2d, GlobalAvgPool, GlobalMaxPool, MinPool2d, StochasticPool2d
+from foveal.models.blocks.quick import AvgPool2d
 from foveal.models.network import ACTIVATIONS, MOST_WEIGHTS, Stack, kaiming_, make_activation, make_dense, make_dropout
-from foveal.models.padding import output_size, padded_conv
-from foveal.models.pooling import FractionalMaxPool2d, GlobalAvgPool, GlobalMaxPool, MinPool2d, StochasticPool2d
-from foveal.models.quick import AvgPool2d
 
 DEFAULT = "conv32p1 bn relu pool conv64p1 bn relu pool conv128p1 bn relu gap dropout.2"
 CONV = re.compile(r"conv(\d{1,5})(?:k(\d{1,2}))?(?:p(\d{1,2}))?(?:s(\d{1,2}))?(valid|same|tf|full)?")

@@ -13,9 +13,9 @@ import torch
 from foveal.classifier import Classifier
 from foveal.errors import UsageError
 from foveal.models.anatomy import Anatomy, inspect_network
+from foveal.models.anatomy.without_values import without_values
 from foveal.models.catalog import CATALOG, create_model, find
 from foveal.models.foreign.entry import is_foreign
-from foveal.models.without_values import without_values
 from foveal.run import Run
 
 if TYPE_CHECKING:

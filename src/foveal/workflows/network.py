@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from foveal.errors import UsageError
+from foveal.models.anatomy.without_values import without_values
 from foveal.models.catalog import create_model
 from foveal.models.network import Network
 from foveal.training.recipe import Recipe
@@ -19,7 +20,7 @@ def build(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | N
 
 def refuse_unbuildable(recipe: Recipe, classes: int, channels: int, size: tuple[int, int] | None) -> None:
     """Build the network once without weights, so that a wrong option or size is said before the long work."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), without_values():
         network = build(recipe, classes, channels, size)
     if recipe.batch_size == 1 and any(isinstance(one, BATCH_NORMS) for one in network.modules()):
         raise UsageError("Batch normalisation cannot learn from one image at a time: use --batch-size 2 or more.")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from foveal.download import cache_folder
 from foveal.errors import ClassifierError
 from foveal.files import write_bytes, write_json
+from foveal.models.anatomy.without_values import without_values
 from foveal.models.weights.published import published_for
 from foveal.models.weights.record import PretrainedWeights
 
@@ -138,7 +139,7 @@ def expected_tensors(weights: PretrainedWeights, tensors: dict[str, Tensor]) -> 
 
     options = {key: value for key, value in weights.options.items() if key != "auxiliary"}
     has_heads = "auxiliary" in find(weights.model).options()
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), without_values():
         network = create_model(weights.model, options={**options, **({"auxiliary": True} if has_heads else {})})
     heads = tuple(f"{name}." for name in network.auxiliary)
     names = [name.removeprefix("module.") for name in tensors]

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foveal.errors import UsageError
-from foveal.models import trace as tracing
 from foveal.models.anatomy import inspect_network, layer_table
+from foveal.models.anatomy import trace as tracing
+from foveal.models.anatomy.shapes import output_of
+from foveal.models.anatomy.summary import lines, rows
 from foveal.models.catalog import create_model, find
-from foveal.models.shapes import output_of
-from foveal.models.summary import lines, rows
 
 
 class Residual(nn.Module):

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from foveal.models.anatomy import Anatomy, Stage, is_layer
-from foveal.models.trace import Node
+from foveal.models.anatomy.anatomy import Anatomy, Stage, is_layer
+from foveal.models.anatomy.trace import Node
 
 USUAL_DEPTH = 1  # stages, and what they are made of
 HEAD = ("", "type", "output", "parameters", "connections", "MACs", "activations", "field", "stride")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from foveal.models.padding import padded_conv
+from foveal.models.blocks.padding import padded_conv
 
 Norm = Callable[[int], nn.Module]  # channels → normalisation
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from foveal.models.anatomy import Anatomy, inspect_network
+from foveal.models.anatomy.without_values import without_values
 from foveal.models.catalog import create_model, find
-from foveal.models.diagram import diagram
-from foveal.models.layout import laid_out
-from foveal.models.wiring import INPUT, Dense, kinds
-from foveal.models.without_values import without_values
+from foveal.models.drawing.diagram import diagram
+from foveal.models.drawing.layout import laid_out
+from foveal.models.drawing.wiring import INPUT, Dense, kinds
 
 SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = (

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from foveal.models.receptive_field import ADAPTIVE, CONVOLUTIONS, POOLS
+from foveal.models.anatomy.receptive_field import ADAPTIVE, CONVOLUTIONS, POOLS
 
 
 @runtime_checkable

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from foveal.models.anatomy import Anatomy
-from foveal.models.summary import PLAIN, pair
-from foveal.models.trace import Call, Node
+from foveal.models.anatomy.anatomy import Anatomy
+from foveal.models.anatomy.summary import PLAIN, pair
+from foveal.models.anatomy.trace import Call, Node
 
 JOINS = {"add": "+", "concat": "concat", "multiply": "×", "subtract": "−", "maximum": "max", "stack": "stack"}
 SHORT = {

@@ -8,12 +8,12 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from foveal.models.anatomy import Anatomy, Stage
-from foveal.models.block_figure import block_figure
-from foveal.models.layout import LETTER
-from foveal.models.strokes import arrow, badge, polygon, text
-from foveal.models.summary import count, pair
-from foveal.models.wiring import Kind, is_passage, kinds, unit_of
+from foveal.models.anatomy.anatomy import Anatomy, Stage
+from foveal.models.anatomy.summary import count, pair
+from foveal.models.drawing.block_figure import block_figure
+from foveal.models.drawing.layout import LETTER
+from foveal.models.drawing.strokes import arrow, badge, polygon, text
+from foveal.models.drawing.wiring import Kind, is_passage, kinds, unit_of
 from foveal.web.assets import asset
 from foveal.web.svg import element, written
 
@@ -49,7 +49,7 @@ def drawing(anatomy: Anatomy) -> Markup:
     children = [
         element("title", anatomy.title),
         element("desc", _told(anatomy, found)),
-        element("style", Markup(asset("foveal.models", "diagram.css"))),
+        element("style", Markup(asset("foveal.models.drawing", "diagram.css"))),
         element("rect", class_="page", width=wide, height=tall),
         text(EDGE, 46, anatomy.title, class_="title"),
         text(EDGE, 70, " · ".join(facts), class_="quiet"),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from foveal.errors import UsageError
-from foveal.models.padding import PADDINGS, MaxPool2dSame, output_size, padded_conv, reach, tensorflow_padding
+from foveal.models.blocks.padding import PADDINGS, MaxPool2dSame, output_size, padded_conv, reach, tensorflow_padding
 
 
 def by_hand(size: int, kernel: int, stride: int, dilation: int, padding: str) -> tuple[int, int]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.models import quick
+from foveal.models.blocks import quick
 
 
 def both(ours: nn.Module, theirs: nn.Module, x: torch.Tensor) -> None:

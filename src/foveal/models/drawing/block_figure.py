@@ -6,10 +6,10 @@ import re
 
 from markupsafe import Markup
 
-from foveal.models.anatomy import Anatomy
-from foveal.models.layout import LETTER, Box, Layout, laid_out
-from foveal.models.strokes import arrow, badge, path, polygon, text
-from foveal.models.wiring import INPUT, Dense, Kind, Unit
+from foveal.models.anatomy.anatomy import Anatomy
+from foveal.models.drawing.layout import LETTER, Box, Layout, laid_out
+from foveal.models.drawing.strokes import arrow, badge, path, polygon, text
+from foveal.models.drawing.wiring import INPUT, Dense, Kind, Unit
 from foveal.web.svg import element, written
 
 SHOWN_LAYERS, ARCS = 4, 5  # layers of a dense block that are drawn; colours of the lines between them

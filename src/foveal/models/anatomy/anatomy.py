@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from foveal.errors import UsageError
-from foveal.models.counting import SelfCounting
-from foveal.models.receptive_field import Sight, Window
-from foveal.models.trace import CANNOT_COPY, Node, Trace, refusal, trace
+from foveal.models.anatomy.counting import SelfCounting
+from foveal.models.anatomy.receptive_field import Sight, Window
+from foveal.models.anatomy.trace import CANNOT_COPY, Node, Trace, refusal, trace
 
 __all__ = ["Anatomy", "Layer", "SelfCounting", "Stage", "inspect_network", "layer_table"]
 
@@ -102,18 +102,18 @@ class Anatomy:
     trace: Trace = field(repr=False, kw_only=True)
 
     def __str__(self) -> str:
-        from foveal.models.summary import lines
+        from foveal.models.anatomy.summary import lines
 
         return "\n".join(lines(self))
 
     def _repr_html_(self) -> str:
-        from foveal.models.cards import anatomy_card
+        from foveal.models.anatomy.cards import anatomy_card
 
         return anatomy_card(self)
 
     def svg(self) -> str:
         """Return the drawing as the text of an SVG file."""
-        from foveal.models.diagram import diagram
+        from foveal.models.drawing.diagram import diagram
 
         return diagram(self)
 

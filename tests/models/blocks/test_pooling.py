@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from foveal.errors import UsageError
-from foveal.models.pooling import (
+from foveal.models.blocks.pooling import (
     FractionalMaxPool2d,
     GlobalAvgPool,
     GlobalMaxPool,
@@ -18,7 +18,7 @@ from foveal.models.pooling import (
     StochasticPool2d,
     first_pixels,
 )
-from foveal.models.squeeze_excitation import SqueezeExcitation
+from foveal.models.blocks.squeeze_excitation import SqueezeExcitation
 
 
 def windows(x: torch.Tensor, kernel: int, stride: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from foveal.models.wiring import INPUT, Unit, Wiring
+from foveal.models.drawing.wiring import INPUT, Unit, Wiring
 
 DOWN, ACROSS, MARGIN = 20.0, 18.0, 8.0  # pixels between boxes; above and below branches
 JOIN = 24.0  # diameter of a join

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from foveal.models.counting import SelfCounting, counted
-from foveal.models.receptive_field import Sight, Window, followed, widest, window_of
-from foveal.models.shapes import output_of
+from foveal.models.anatomy.counting import SelfCounting, counted
+from foveal.models.anatomy.receptive_field import Sight, Window, followed, widest, window_of
+from foveal.models.anatomy.shapes import output_of
 
 NAMES = {"cat": "concat", "mul": "multiply", "div": "divide", "sub": "subtract", "constant_pad_nd": "pad"}
 # What moves or renames numbers without computing: it is no node of the graph.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from foveal.models.anatomy import Anatomy, Stage
-from foveal.models.summary import pair, size
+from foveal.models.anatomy.anatomy import Anatomy, Stage
+from foveal.models.anatomy.summary import pair, size
 
 HEAD = "head"  # what stands behind the last map
 TOTALS = (

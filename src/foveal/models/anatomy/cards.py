@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from foveal.models.anatomy import Anatomy
-from foveal.models.diagram import drawing
-from foveal.models.summary import lines
+from foveal.models.anatomy.anatomy import Anatomy
+from foveal.models.anatomy.summary import lines
+from foveal.models.drawing.diagram import drawing
 from foveal.web import card
 
 WIDTH = 110  # columns of the table
@@ -13,7 +13,7 @@ WIDTH = 110  # columns of the table
 def anatomy_card(anatomy: Anatomy) -> str:
     """Return the card of `anatomy`."""
     return card(
-        "foveal.models",
+        "foveal.models.anatomy",
         "anatomy.html.jinja",
         drawing=drawing(anatomy),
         lines=lines(anatomy, width=WIDTH),

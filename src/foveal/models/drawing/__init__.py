@@ -1,0 +1,1 @@
+"""A network drawn: its stages, and the wiring of its blocks."""
