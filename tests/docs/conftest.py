@@ -67,6 +67,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
     make_workspace(tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "cache"))  # no weights are here, and none are left behind
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield tmp_path

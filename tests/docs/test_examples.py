@@ -7,6 +7,8 @@ printed, up to the numbers, which belong to a machine; ``…`` stands for lines 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shlex
@@ -25,11 +27,11 @@ from foveal.data import catalog as data_catalog
 from foveal.data.sources.folders import IMAGE_SUFFIXES, SPLIT_NAMES
 from foveal.data.sources.manifest import USUAL_NAMES
 from foveal.errors import FovealError, exit_codes
-from foveal.models.catalog import CATALOG
 from foveal.training.recipe import LEARNING_RATES, Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+GUIDES = (*(ROOT / "docs" / "guide").glob("*.md"), *(ROOT / "docs" / "networks").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "docs" / "index.md", *sorted(GUIDES)]
 WORDS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs" / "reference").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DEMO = "foveal train digits --model lenet5"
@@ -89,13 +91,27 @@ def assert_printed(shown: list[str], printed: str, command: str) -> None:
     assert gap or at == len(lines) or not any(lines[at:]), f"{command} printed more than is shown:\n{printed}"
 
 
+def assert_told(code: str, printed: str, page: Path) -> None:
+    """Where each line printed has its comment, ``print(…)  # what it prints``, the comments begin with it.
+
+    The numbers of a network are the same everywhere.
+    """
+    kept = str if page.parent.name == "networks" else shape
+    told, lines = re.findall(r"^print\(.*\)  # (.+)$", code, re.MULTILINE), printed.splitlines()
+    if len(told) == len(lines) == len(re.findall(r"^\s*print\(", code, re.MULTILINE)):
+        for comment, line in zip(told, lines, strict=True):
+            assert kept(comment).startswith(kept(line)), f"{page.name} says {comment} but prints {line}"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples_run(page, workspace):
     namespace: dict[str, object] = {}
     for number, (language, text) in enumerate(blocks(page)):
         if language == "python":
-            exec(compile(text, f"{page.name}, block {number}", "exec"), namespace)
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(compile(text, f"{page.name}, block {number}", "exec"), namespace)
+            assert_told(text, output.getvalue(), page)
         elif language == "console":
             for command, shown, code in commands(text):
                 printed, returned = run(DEMO if command == "make demo" else command)
@@ -214,15 +230,6 @@ def test_the_training_page_knows_every_field_and_default():
             assert re.search(rf"\b{re.escape(value.removesuffix('.0'))}\b", row), f"{name} = {value}: {row}"
     for name, rate in LEARNING_RATES.items():
         assert f"`{name}`" in text and str(rate) in text
-
-
-def test_the_networks_page_knows_every_network():
-    text = read("docs/guide/networks.md")
-    for entry in CATALOG.values():
-        assert entry.name in text
-        assert f"{entry.parameters:,}" in text, entry.name
-        if "spec" in entry.preset:
-            assert f"| `{entry.name}` | `{entry.preset['spec']}` | {entry.parameters:,} |" in text
 
 
 @pytest.mark.parametrize("page", WORDS, ids=lambda page: page.name)
