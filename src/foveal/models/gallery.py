@@ -129,7 +129,7 @@ ENTRIES = (
 
     # --- ResNet, ResNeXt, Wide ResNet ---
     _imagenet("resnet18", "resnet:resnet", "ResNet-18", 2015, RESNET, 224, 11_689_512, 1_814_073_344, (435, 32), 1,
-              Published(27.88, None, TEN_CROPS), depth=18),
+              Published(27.88, None, TEN_CROPS + ", option A"), depth=18),
     _imagenet("resnet34", "resnet:resnet", "ResNet-34", 2015, RESNET, 224, 21_797_672, 3_663_761_408, (899, 32), 1,
               Published(24.52, 7.46, TEN_CROPS + ", option B"), depth=34),
     _imagenet("resnet50", "resnet:resnet", "ResNet-50 (v1.5)", 2015, RESNET, 224, 25_557_032, 4_089_184_256, (427, 32), 1,

@@ -94,7 +94,7 @@ def fitted(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: 
 
 def _refuse_other(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: str) -> None:
     missing = [key for key in expected if key not in found]
-    extra = [key for key in found if key not in expected]
+    extra = sorted(key for key in found if key not in expected)
     if missing or extra:
         parts = [f"{what} {_listed(keys)}" for what, keys in (("it lacks", missing), ("it has also", extra)) if keys]
         raise ClassifierError(f"{name} holds another architecture: {'; '.join(parts)}.")
