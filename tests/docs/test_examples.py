@@ -94,7 +94,8 @@ def assert_printed(shown: list[str], printed: str, command: str) -> None:
 def assert_told(code: str, printed: str, page: Path) -> None:
     """Where each line printed has its comment, ``print(…)  # what it prints``, the comments begin with it.
 
-    A comment that breaks off with ``…`` is the beginning of what is printed. The numbers of a network are the same everywhere.
+    A comment that breaks off with ``…`` is the beginning of what is printed. The numbers of a network are the
+    same everywhere.
     """
     kept = str if page.parent.name == "networks" else shape
     told, lines = re.findall(r"^print\(.*\)  # (.+)$", code, re.MULTILINE), printed.splitlines()
