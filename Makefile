@@ -39,6 +39,9 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/lenet_epoch.py
 	$(PIP) --no-deps torchvision==0.28.0  # the textbook's; without --no-deps it may replace torch
 	$(BIN)/python bench/lenet_mnist.py
+	$(BIN)/python bench/architectures.py
+	$(PIP) --editable '.[onnx,openvino]'
+	$(BIN)/python bench/engines.py
 
 docs: $(VENV)/.installed-all
 	$(BIN)/mkdocs build --quiet --strict
