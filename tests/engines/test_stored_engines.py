@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from noisy_fruit import draw_fruit
 
 import foveal
 from foveal.engines.kinds import KINDS, RUNNABLE
@@ -227,7 +228,6 @@ def test_int8_is_calibrated_on_training_images_only(plain, monkeypatch):
 
 
 def test_evaluations_name_the_engine(run, tmp_path):
-    from conftest import draw_fruit
 
     other = draw_fruit(tmp_path / "others", 6, seed=99)
     by_torch = foveal.evaluate(run, other, name="torch", progress=False)
