@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from foveal.cli.app import app
+from foveal.cli.parsing import with_values
 from foveal.errors import ClassifierError, FovealError, MissingPartError, OutputError, UsageError
 from foveal.models.catalog import create_model
 
@@ -89,3 +90,17 @@ def test_what_cannot_be(file, tmp_path, monkeypatch):
     (tmp_path / "some.pth").write_bytes(b"no weights")
     with pytest.raises(ClassifierError, match="is not a file of the catalog"):
         run("add", tmp_path / "some.pth")
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        ([], []),
+        (["train", "x", "--pretrained"], ["train", "x", "--pretrained=default"]),
+        (["train", "x", "--pretrained", "--epochs", "1"], ["train", "x", "--pretrained=default", "--epochs", "1"]),
+        (["train", "x", "--pretrained", "tf_in1k"], ["train", "x", "--pretrained", "tf_in1k"]),
+        (["train", "x", "--pretrained=tf_in1k", "-e", "1"], ["train", "x", "--pretrained=tf_in1k", "-e", "1"]),
+    ],
+)
+def test_pretrained_may_stand_alone(words, read):
+    assert with_values(words) == read

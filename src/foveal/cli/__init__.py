@@ -35,9 +35,10 @@ def main() -> None:
 def _call() -> None:
     """Call the command and flush what it printed, so that a full disk is noticed here and not at Python's end."""
     from foveal.cli.app import app
+    from foveal.cli.parsing import with_values
 
     try:
-        app()
+        app(args=with_values(sys.argv[1:]))
     finally:
         if sys.stdout is not None:
             sys.stdout.flush()

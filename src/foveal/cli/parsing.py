@@ -52,3 +52,16 @@ def parse_pairs(words: Sequence[str], option: str) -> dict[str, str]:
             raise UsageError(f'{option} takes NAME=VALUE, not "{word}".')
         pairs[name.strip()] = value
     return pairs
+
+
+def with_values(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line, ``--pretrained`` without a tag as ``--pretrained=default``.
+
+    It is without one at the end and before another option: typer knows no option that may stand alone.
+    """
+    following = [*words[1:], "-"]
+    alone = "--pretrained"
+    return [
+        f"{word}=default" if word == alone and after.startswith("-") else word
+        for word, after in zip(words, following, strict=False)
+    ]
