@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 import foveal
 from foveal.errors import TrainingError
 from foveal.models.catalog import create_model
+from foveal.models.network import Heads
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 from foveal.run import Run
@@ -133,3 +135,29 @@ def test_divergence_is_noticed_within_a_long_epoch(tmp_path, monkeypatch):
         run_fit(
             tmp_path, digits(96, 10), epochs=1, batch_size=8, optimizer="sgd", learning_rate=1e9, schedule="constant"
         )
+
+
+class TwoHeads(nn.Module):
+    """A dense layer, and another one beside it that serves training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last, self.aside = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> Heads:
+        features = x.mean((2, 3))  # (B, 4)
+        return Heads(self.last(features), (self.aside(features),), weight=0.3)
+
+
+def test_auxiliary_heads_are_learned_from_by_their_weight_and_not_counted_in_the_loss_that_is_told():
+    torch.manual_seed(3)
+    network, recipe = TwoHeads(), resolved(optimizer="sgd", momentum=0.0, weight_decay=0.0)
+    x, labels = torch.randn(5, 4, 2, 2), torch.tensor([0, 1, 2, 1, 0])
+    expected = copy.deepcopy(network)
+    answer = expected(x)
+    losses = [nn.functional.cross_entropy(one, labels) for one in (answer.logits, *answer.auxiliary)]
+    (losses[0] + 0.3 * losses[1]).backward()
+    told, _ = learn(TrainingState.begin(network, recipe, steps=1), x, labels, None, recipe, rate=0.1)
+    assert torch.equal(told, losses[0].detach())
+    for (name, moved), was in zip(network.named_parameters(), expected.parameters(), strict=True):
+        assert torch.allclose(moved, was - 0.1 * was.grad, atol=1e-7), name

@@ -192,16 +192,18 @@ def learn(
 ) -> tuple[Tensor, Tensor]:
     """Learn from one batch x (B, C, H, W) at learning `rate`; return its mean loss and how many it had right.
 
-    The loss is that of the logits and, by their weight, of the auxiliary heads that a network may have.
+    Learned from is the loss of the logits and, by their weight, of the auxiliary heads that a network may have;
+    returned is that of the logits alone, which is what validation can be compared with.
     """
     with torch.autocast(state.device.type, state.half, enabled=state.half is not None):
         answer = state.network(x if recipe.channels_last else x.contiguous())  # (B, classes), or Heads
     heads = answer if isinstance(answer, Heads) else Heads(answer)
     output = heads.logits.float()
     loss = training_loss(output, labels, recipe, weights)
+    total = loss
     for auxiliary in heads.auxiliary:
-        loss = loss + heads.weight * training_loss(auxiliary.float(), labels, recipe, weights)
-    torch.autograd.backward(loss * state.loss_scale.factor)
+        total = total + heads.weight * training_loss(auxiliary.float(), labels, recipe, weights)
+    torch.autograd.backward(total * state.loss_scale.factor)
     if state.loss_scale.unscale(state.optimizer.parameters):  # else: overflow of half precision, the step is skipped
         if recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(state.optimizer.parameters, recipe.clip_norm)
