@@ -86,7 +86,10 @@ def recipe_options(
     ] = None,
     pretrained: Annotated[
         str | None,
-        option(panel=NETWORK, help="Start from published weights: alone the default ones, or a tag of `foveal weights list`."),
+        option(
+            panel=NETWORK,
+            help="Start from published weights: alone the default ones, or a tag of `foveal weights list`.",
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None, option(panel=DATA, help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")

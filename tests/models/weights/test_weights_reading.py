@@ -145,7 +145,7 @@ def test_another_architecture_says_which_names_differ():
         converted("resnet18", random_weights("squeezenet1_1"))
     assert str(caught.value) == (
         "the file holds another architecture: it lacks conv1.weight, bn1.weight, bn1.bias and 99 more; it has also "
-        "features.0.weight, features.0.bias, features.3.squeeze.weight and 49 more."
+        "classifier.1.bias, classifier.1.weight, features.0.bias and 49 more."
     )
     wide = random_weights("squeezenet1_1")
     wide["features.0.bias"] = torch.zeros(65)
