@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -11,6 +12,7 @@ import pytest
 from noisy_fruit import draw_fruit
 
 import foveal
+from foveal.engines.capture import capture, write_onnx
 from foveal.engines.kinds import KINDS, RUNNABLE
 from foveal.engines.stored import MANIFEST, choose_stored, read_engines
 from foveal.errors import ClassifierError, DataError, FovealError, MissingPartError, OutputError, UsageError
@@ -267,3 +269,49 @@ def test_images_that_moved_or_changed_are_told(plain, fruit, tmp_path, monkeypat
     shutil.copy(moved / ids[0], moved / ids[1])
     with pytest.raises(DataError, match="1 images are not those"):
         export(plain, to="torch-export", progress=False)
+
+
+def forged(run, **changes: object) -> None:
+    """Change the record of the engine onnx as somebody could who also recomputes its files' hashes."""
+    folder = run / "classifier"
+    stored = json.loads((folder / MANIFEST).read_text())
+    stored["engines"]["onnx"].update(changes)
+    stored["engines"]["onnx"]["files"] = {
+        file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in KINDS["onnx"].files
+    }
+    (folder / MANIFEST).write_text(json.dumps(stored))
+
+
+def test_an_engine_of_another_network_is_refused_though_its_hash_fits(run, engines_installed):
+    network = foveal.create_model("simple_cnn", classes=5, channels=3, size=(20, 24))
+    write_onnx(capture(network, (3, 20, 24)), run / "classifier" / "model.onnx")
+    forged(run)
+    with pytest.raises(ClassifierError, match="it is of another network"):
+        foveal.Classifier.load(run, engine="onnx")
+
+
+def test_a_parity_beyond_the_tolerance_is_not_believed(run):
+    forged(run, parity={"n": 9, "max_probability_difference": 0.9})
+    with pytest.raises(ClassifierError, match="a parity within the tolerance"):
+        foveal.Classifier.load(run, engine="onnx")
+
+
+def test_auto_is_not_misled_by_a_slow_moment_of_torch(run):
+    folder, classifier = run / "classifier", foveal.Classifier.load(run).hash
+    stored = json.loads((folder / MANIFEST).read_text())
+    stored["engines"]["onnx"]["latency_ms"] = {"engine": 0.1, "torch": 0.4}
+    stored["engines"]["openvino"]["latency_ms"] = {"engine": 2.4, "torch": 28.7}
+    (folder / MANIFEST).write_text(json.dumps(stored))
+    assert choose_stored(folder, classifier) == "onnx"
+
+
+def test_an_evaluation_names_the_files_of_its_engine(run, tmp_path):
+    other = draw_fruit(tmp_path / "fresh", 6, seed=77)
+    foveal.evaluate(run, other, name="fresh", engine="onnx", progress=False)
+    told = json.loads((run / "evaluations" / "fresh" / "metrics.json").read_text())
+    assert told["engine_files"]["model.onnx"] == sha256_of(run / "classifier" / "model.onnx")
+    assert told["engine_version"]
+
+
+def sha256_of(file) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -17,7 +17,7 @@ from torch import nn
 from foveal.classifier import artefact
 from foveal.classifier.artefact import Card
 from foveal.classifier.device import choose_device, move_network, saying_out_of_memory
-from foveal.classifier.engine import engine_logits, engine_probabilities, open_engine
+from foveal.classifier.engine import engine_logits, engine_probabilities, open_engine, refuse_unfit
 from foveal.classifier.inference import BATCH, logits, probabilities
 from foveal.classifier.prediction import Prediction, Predictions
 from foveal.data.images import in_threads, read_file
@@ -120,6 +120,8 @@ class Classifier:
             move_network(own, choose_device(device))
         own.eval()
         answering, runner = open_engine(folder, content_hash, engine, device=device, threads=threads)
+        if runner is not None:
+            refuse_unfit(runner, answering, preprocess, len(card.classes))
         provenance = dict(card.provenance)
         return cls(own, name, options, card.classes, preprocess, provenance, content_hash, answering, runner)
 

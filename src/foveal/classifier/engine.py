@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from foveal.engines.kinds import AUTO, TORCH, checked_engine
+from foveal.engines.kinds import AUTO, KINDS, TORCH, checked_engine
 from foveal.engines.parity import softmax
 from foveal.engines.runner import Runner, open_runner
-from foveal.engines.stored import choose_stored, stored_contents
-from foveal.errors import UsageError
+from foveal.engines.stored import choose_stored, read_engines, stored_contents
+from foveal.errors import ClassifierError, UsageError
 from foveal.preprocess import Preprocess
 
 BATCH = 16  # images at once: beyond that CPUs gain nothing and memory grows
@@ -36,6 +38,25 @@ def open_engine(
     if device not in ("auto", "cpu"):
         raise UsageError(f"The engine {name} computes on the cpu, not on {device}; use --engine torch there.")
     return name, open_runner(name, stored_contents(folder, name, content_hash), threads)
+
+
+def refuse_unfit(runner: Runner, name: str, preprocess: Preprocess, classes: int) -> None:
+    """Ask `runner` about one black image; ClassifierError where it is an engine of another network."""
+    x = np.zeros((1, preprocess.channels, preprocess.height, preprocess.width), np.float32)
+    answer = runner(x)
+    if answer.shape != (1, classes):
+        raise ClassifierError(
+            f"The stored engine {name} answers one image with the shape {answer.shape}, not (1, {classes}): it is "
+            f"of another network; export it again, or use --engine torch."
+        )
+
+
+def engine_facts(folder: Path, content_hash: str, name: str) -> dict[str, Any]:
+    """Return what an evaluation records of the engine that answered: its name, its files' SHA-256, its version."""
+    if name == TORCH:
+        return {"engine": name}
+    files = read_engines(folder, content_hash)[name]["files"]
+    return {"engine": name, "engine_files": files, "engine_version": version(KINDS[name].package)}
 
 
 def engine_logits(

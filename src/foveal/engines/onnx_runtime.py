@@ -27,5 +27,6 @@ class OnnxRunner:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return the logits (B, classes) of `x` (B, C, H, W)."""
-        (logits,) = self._session.run(None, {self._input: np.ascontiguousarray(x)})
+        with saying_what_it_lacks("ONNX Runtime"):
+            (logits,) = self._session.run(None, {self._input: np.ascontiguousarray(x)})
         return np.asarray(logits, np.float32)

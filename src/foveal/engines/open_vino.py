@@ -30,7 +30,8 @@ class OpenVinoRunner:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return the logits (B, classes) of `x` (B, C, H, W)."""
-        self._request.infer([np.ascontiguousarray(x)], share_inputs=True)
+        with saying_what_it_lacks("OpenVINO"):
+            self._request.infer([np.ascontiguousarray(x)], share_inputs=True)
         return np.array(self._request.get_output_tensor(0).data, np.float32)
 
 

@@ -32,7 +32,7 @@ class Parity:
 
 def measure_parity(reference: np.ndarray, answers: np.ndarray) -> Parity:
     """Compare logits (N, classes) of the same images, N more than none."""
-    if not np.isfinite(answers).all():
+    if not (np.isfinite(answers).all() and np.isfinite(reference).all()):
         return Parity(len(answers), 1.0, float(np.finfo(np.float32).max), 0.0)
     return Parity(
         len(reference),

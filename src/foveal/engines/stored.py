@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shlex
 import shutil
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.engines.kinds import KINDS, RUNNABLE, TORCH, is_installed
+from foveal.engines.parity import TOLERANCE
 from foveal.errors import ClassifierError
 from foveal.files import locked, saying_why, write_json
 
@@ -56,23 +58,25 @@ def read_engines(folder: Path, classifier: str) -> dict[str, dict[str, Any]]:
             f"changed after the export; {_again(folder)}"
         )
     if not whole:
-        raise ClassifierError(f"{path} is damaged: a record lacks its files or its parity; {_again(folder)}")
+        raise ClassifierError(
+            f"{path} is damaged: a record lacks its files or a parity within the tolerance; {_again(folder)}"
+        )
     return known
 
 
 def choose_stored(folder: Path, classifier: str) -> str:
-    """Return the fp32 engine that answered one image fastest when it was exported, of those that are installed.
+    """Return the fp32 engine that answered one image in the least time when it was exported, of those installed.
 
-    ``torch`` where there is none, or none was faster than torch.
+    ``torch`` where there is none, or none was faster than torch in its own export.
     """
-    best, ratio = TORCH, 1.0
+    best, least_ms = TORCH, math.inf
     for name, record in read_engines(folder, classifier).items():
         kind = KINDS[name]
         if kind.int8 or not kind.runs or not is_installed(kind):
             continue
         took = record["latency_ms"]
-        if took["engine"] / took[TORCH] < ratio:
-            best, ratio = name, took["engine"] / took[TORCH]
+        if took["engine"] < min(took[TORCH], least_ms):
+            best, least_ms = name, took["engine"]
     return best
 
 
@@ -145,6 +149,7 @@ def _is_whole(name: str, record: Any) -> bool:
     return (
         all(isinstance(record["files"][file], str) for file in KINDS[name].files)
         and isinstance(record["parity"]["n"], int)
+        and (KINDS[name].int8 or 0 <= record["parity"]["max_probability_difference"] <= TOLERANCE)
         and all(isinstance(one, int | float) and one > 0 for one in took)
     )
 

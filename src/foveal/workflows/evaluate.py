@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from torch import nn
 
 from foveal.classifier import Classifier
 from foveal.classifier.classifier import find_folder
+from foveal.classifier.engine import engine_facts
 from foveal.data.dataset import Dataset
 from foveal.data.load import load, reordered
 from foveal.data.pixels import decode_all, pixel_digests
@@ -43,6 +45,7 @@ def evaluate(
     device: str = "auto",
     engine: str = "torch",
     trust: str | None = None,
+    network: nn.Module | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Evaluate the classifier of `run` on `source` and return its metrics.
@@ -57,7 +60,8 @@ def evaluate(
         skip_unreadable: leave out images that cannot be read, instead of refusing.
         accept: ``("trained-on",)`` evaluates also on images that served training; the metrics say so.
         device: where to compute.
-        engine: what computes, as for `Classifier.load`; the metrics name it.
+        engine: what computes, as for `Classifier.load`; the metrics name it, its files and its version.
+        network: as for `Classifier.load`, of a classifier whose network was handed over.
         trust: as for `Classifier.load`.
         progress: whether to show progress on standard error.
 
@@ -71,7 +75,7 @@ def evaluate(
             )
     folder = find_folder(Path(run))
     home = Run(folder.parent if folder.name == "classifier" and (folder.parent / "recipe.toml").is_file() else folder)
-    classifier = Classifier.load(folder, device=device, trust=trust, engine=engine)
+    classifier = Classifier.load(folder, device=device, trust=trust, network=network, engine=engine)
     with Progress(silent=not progress) as display:
         dataset = load(source, columns=columns, data_dir=data_dir, progress=display)
     strange = [one for one in dataset.classes if one not in classifier.classes]
@@ -135,7 +139,7 @@ def write_evaluation(
     header = {
         "schema_version": SCHEMA_VERSION,
         "classifier": classifier.hash,
-        "engine": classifier.engine,
+        **engine_facts(find_folder(run.path), classifier.hash, classifier.engine),
         "dataset": {"name": dataset.name, "origin": dataset.origin},
     }
     folder = run.evaluation_dir(name)

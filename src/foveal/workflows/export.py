@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from foveal.classifier import Classifier
 from foveal.classifier.classifier import find_folder
@@ -53,6 +54,7 @@ def export(
     images: int = IMAGES,
     max_loss: float = MAX_LOSS,
     trust: str | None = None,
+    network: nn.Module | None = None,
     progress: bool = True,
 ) -> Exported:
     """Write the classifier for another engine into its folder, once its answers to real images are torch's.
@@ -68,6 +70,7 @@ def export(
         images: on how many images to measure, at most; drawn by lot with a fixed seed.
         max_loss: how many points of accuracy int8 may cost.
         trust: as for `Classifier.load`.
+        network: as for `Classifier.load`, of a classifier whose network was handed over.
         progress: whether to show progress on standard error.
 
     Raises:
@@ -82,7 +85,7 @@ def export(
     if images < 1:
         raise UsageError("Parity is measured on at least one image.")
     folder = find_folder(Path(classifier))
-    loaded = Classifier.load(folder, device="cpu", trust=trust)
+    loaded = Classifier.load(folder, device="cpu", trust=trust, network=network)
     with Progress(silent=not progress) as display:
         real = find_images(
             folder, loaded, data=data, columns=columns, data_dir=data_dir, most=images, calibrate=int8, progress=display
@@ -136,6 +139,11 @@ def _measured(
     record: dict[str, Any] = {"parity": {**parity.to_dict(), "images": images.measuring_are}}
     if kind.int8:
         record["accuracy"] = _int8_accuracy(reference, answers, images, max_loss)
+        if (most := record["accuracy"]["loss"]["high"] * 100) > max_loss:
+            progress.line(
+                f"note: {len(images.measuring):,} images are too few to exclude a loss of {most:.2f} points; "
+                f"--max-loss {max_loss:g} was compared with the loss seen"
+            )
         record["calibration"] = {"n": len(images.calibrating), "images": images.calibrating_are}
     else:
         refuse_apart(parity, kind.title)

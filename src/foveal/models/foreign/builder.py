@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -73,9 +73,11 @@ class Builder(Foreign):
 
         module_name, _, path = self.name.partition(":")
         try:
-            with importable_here():
+            with importable_here(), kept_in_bounds():
                 module = importlib.import_module(module_name)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             if isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}."):
                 raise UsageError(
                     f"There is no module {error.name} for the network {self.name}, neither in {Path.cwd()} nor among "
@@ -107,11 +109,11 @@ class Builder(Foreign):
         )
         with importable_here(), torch.device("cpu"):  # also where only a shape is asked for: it may compute
             try:
-                with seeded_by_torch():
+                with seeded_by_torch(), kept_in_bounds():
                     module = function(**arguments)
-            except (Exception, SystemExit) as error:
-                if isinstance(error, MemoryError):
-                    raise
+            except (KeyboardInterrupt, MemoryError):
+                raise
+            except BaseException as error:
                 raise UsageError(f"{self.name} raised {reason(error)}.") from error
             return adopt(module, self.name, classes=classes, shape=(channels, height, width))
 
@@ -147,6 +149,19 @@ def seeded_by_torch() -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+@contextmanager
+def kept_in_bounds() -> Iterator[None]:
+    """Send what the user's code prints to standard error, where it spoils no table, and keep torch's default type."""
+    import torch
+
+    kind = torch.get_default_dtype()
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        torch.set_default_dtype(kind)
 
 
 @contextmanager

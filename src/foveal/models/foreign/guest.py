@@ -70,6 +70,7 @@ def _probe(network: Network, name: str, classes: int, shape: tuple[int, int, int
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             x = torch.randn(PROBE, *shape, device=parameters[0].device)
             answer = _asked(network.eval(), x, name, images)  # first, since it makes what is lazy
+            alone = _asked(network, x[:1], name, images)
             kept = {key: value.clone() for key, value in network.state_dict().items()}
             answer_in_training = _asked(network.train(), x, name, images)
             network.load_state_dict(kept)  # running means, say
@@ -86,6 +87,11 @@ def _probe(network: Network, name: str, classes: int, shape: tuple[int, int, int
                 f"{name} answers {PROBE} images of {images} with values of shape {tuple(output.shape)}, not with "
                 f"logits of shape ({PROBE}, {classes}), one a class."
             )
+        if output is answer and not _alike(output[:1], alone):
+            raise UsageError(
+                f"{name} answers an image otherwise when it is alone than beside another, or otherwise each time: in "
+                f"eval mode an answer may depend on its image only."
+            )
         if not output.is_floating_point():
             raise UsageError(f"{name} answers with numbers of type {output.dtype}, not with logits.")
         if classes > 1 and (output >= 0).all() and torch.allclose(output.sum(1), torch.ones(PROBE).to(output)):
@@ -93,6 +99,13 @@ def _probe(network: Network, name: str, classes: int, shape: tuple[int, int, int
                 f"{name} answers with probabilities, not with logits: it ends in a softmax, and the loss takes another "
                 f"one, so that it would hardly learn; leave the last softmax out."
             )
+
+
+def _alike(one: Tensor, other: object) -> bool:
+    """Whether two answers to the same image are equal but for rounding."""
+    if not isinstance(other, Tensor) or one.shape != other.shape:
+        return False
+    return torch.allclose(one.double(), other.double(), rtol=1e-3, atol=1e-4 * max(1.0, float(one.abs().max())))
 
 
 def _asked(network: Network, x: Tensor, name: str, images: str) -> object:
