@@ -117,6 +117,30 @@ class Two(Net):
 class Broken(Net):
     def forward(self, x):
         raise KeyError("lost")
+
+
+class Sociable(Net):
+    def forward(self, x):
+        return super().forward(x - x.mean(0))
+
+
+class Moody(Net):
+    def forward(self, x):
+        return super().forward(x) + torch.rand(1)
+
+
+class Harsh(BaseException):
+    pass
+
+
+def harsh(classes):
+    raise Harsh("no")
+
+
+def loud(classes, channels):
+    print("HELLO")
+    torch.set_default_dtype(torch.float64)
+    return other_names(classes, channels).float()
 """
 
 
@@ -222,6 +246,9 @@ def test_it_is_built_where_it_can_compute(own_code, device):
         ("their_net:probabilities", "answers with probabilities, not with logits"),
         ("their_net:fixed", "cannot take images of 2×8×6: RuntimeError: mat1 and mat2 shapes"),
         ("their_net:Two", "their_net:Two answers with a tuple, not with a tensor of logits (B, classes)."),
+        ("their_net:Sociable", "answers an image otherwise when it is alone than beside another"),
+        ("their_net:Moody", "or otherwise each time"),
+        ("their_net:harsh", "their_net:harsh raised Harsh: no (their_net.py, line "),
         ("their_net:Broken", "cannot take images of 2×8×6: KeyError: 'lost' (their_net.py, line "),
     ],
 )  # fmt: skip
@@ -230,6 +257,12 @@ def test_one_sentence_for_what_is_wrong_with_a_builder(own_code, name, says):
         create_model(name, classes=3, channels=2, size=(8, 6))
     said = str(caught.value)
     assert says in said and "\n" not in said and said.endswith((".", "?"))
+
+
+def test_what_a_builder_prints_spoils_no_table_and_what_it_sets_goes_with_it(own_code, capsys):
+    create_model("their_net:loud", classes=3, channels=2, size=(8, 6))
+    assert capsys.readouterr() == ("", "HELLO\n")
+    assert torch.get_default_dtype() == torch.float32
 
 
 @pytest.mark.parametrize(
