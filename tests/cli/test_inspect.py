@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 import foveal
+from foveal.cli.parsing import parse_input
+from foveal.errors import UsageError
 from foveal.models.catalog import find
 
 
@@ -128,3 +130,9 @@ def test_no_compiler_is_loaded_to_read_a_network():
            "print('torch._dynamo' in sys.modules)"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_three_by_a_side_is_asked_whether_it_means_channels():
+    with pytest.raises(UsageError, match="write 3x224x224"):
+        parse_input("3x224")
+    assert parse_input("16x224") == (16, 224)

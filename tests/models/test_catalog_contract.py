@@ -90,3 +90,15 @@ def test_listing_the_catalog_loads_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"classes": 2.5}, {"classes": True}, {"classes": "5"}, {"channels": 1.0}, {"size": 64}, {"size": [67, 67, 3]},
+        {"options": [1]}, {"pretrained": 3}, {"name": None},
+    ],
+)  # fmt: skip
+def test_an_argument_of_a_wrong_type_is_a_usage_error(arguments):
+    with pytest.raises(UsageError, match=next(iter(arguments))):
+        create_model(**{"name": "resnet18", **arguments})

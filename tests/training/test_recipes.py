@@ -180,3 +180,11 @@ def _example(name: str, hint: object) -> object:
     if isinstance(kind, enum.EnumType):
         return next(iter(kind))
     return {"size": "32", "classes": "a,b"}.get(name, kind("1"))
+
+
+def test_networks_that_diverge_at_the_usual_rate_start_lower():
+    def rate(model: str, **fields: object) -> float | None:
+        recipe = Recipe(model=model, **fields)
+        return recipe.resolved(train_images=9, size=(64, 64), channels=3, device="cpu", threads=1).learning_rate
+
+    assert (rate("resnet18"), rate("vgg11"), rate("alexnet", learning_rate=0.02)) == (0.003, 0.0003, 0.02)

@@ -40,6 +40,10 @@ def parse_input(text: str | None) -> tuple[int, ...] | None:
             f'--input is CHANNELSxHEIGHTxWIDTH, HEIGHTxWIDTH or a side (each 1 to 8192), e.g. 3x224x224, not "{text}".'
         )
     sizes = tuple(map(int, parts))
+    if len(sizes) == 2 and sizes[0] in (1, 3) and sizes[1] > 8:
+        raise UsageError(
+            f"--input {text} would be {sizes[0]} pixels high; for the channels too write {text}x{parts[1]}."
+        )
     return sizes * 2 if len(sizes) == 1 else sizes
 
 

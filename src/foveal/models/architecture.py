@@ -49,6 +49,7 @@ class Architecture:
     published: tuple[Published, ...] = ()
     auxiliary_parameters: int = 0
     preset: Mapping[str, Any] = field(default_factory=dict)
+    rate: float = 1.0  # share of the usual learning rate: networks without batch normalisation diverge at all of it
     loss: str = "cross_entropy"  # what it is trained with where nothing is said; rbf: it answers with penalties
 
     @property

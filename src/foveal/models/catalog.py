@@ -67,6 +67,7 @@ def create_model(
         UsageError: for an unknown name, option or tag, an option of a wrong type, or an input too small.
         MissingPartError: for weights that are not here and cannot be fetched.
     """
+    refuse_mistyped(name, classes, channels, size, options, pretrained)
     entry = find(name)
     if pretrained:
         from foveal.models.weights.adapting import create_pretrained
@@ -85,6 +86,27 @@ def create_model(
         raise UsageError(f"{entry.name} needs at least {least}×{least} pixels, not {height}×{width}.")
     chosen = {**entry.options(), **checked_options(entry, options or {})}
     return entry.build()(classes=classes, channels=channels, height=height, width=width, **chosen)
+
+
+def refuse_mistyped(
+    name: object, classes: object, channels: object, size: object, options: object, pretrained: object
+) -> None:
+    """Raise UsageError for an argument of `create_model` that is of another type than it says."""
+
+    def whole(value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    pair = isinstance(size, tuple | list) and len(size) == 2 and all(map(whole, size))
+    for fits, what in (
+        (isinstance(name, str), f"name is a text, not {name!r}"),
+        (classes is None or whole(classes), f"classes is a whole number, not {classes!r}"),
+        (channels is None or whole(channels), f"channels is a whole number, not {channels!r}"),
+        (size is None or pair, f"size is (height, width) in whole pixels, not {size!r}"),
+        (options is None or isinstance(options, Mapping), f"options is a table of names and values, not {options!r}"),
+        (isinstance(pretrained, bool | str), f"pretrained is True or a tag, not {pretrained!r}"),
+    ):
+        if not fits:
+            raise UsageError(f"{what[:200]}.")
 
 
 def checked_options(entry: Architecture, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,13 +48,13 @@ def _simple(name: str, spec: str, parameters: int, macs: int, sight: tuple[int, 
 
 def _imagenet(
     name: str, builder: str, title: str, year: int, paper: str, side: int, parameters: int, macs: int,
-    sight: tuple[int, int], smallest: int, *published: Published, auxiliary: int = 0, classes: int = 1000, **preset: Any,
+    sight: tuple[int, int], smallest: int, *published: Published, auxiliary: int = 0, classes: int = 1000, rate: float = 1.0, **preset: Any,
 ) -> Architecture:  # fmt: skip
     """Return a network for ImageNet's colour images; its family is the file that it stands in."""
     return Architecture(
         name, builder, builder.partition(":")[0], title, year, paper, (RGB, side, side), classes,
         parameters, macs, *sight, smallest=smallest, scales=True, published=published,
-        auxiliary_parameters=auxiliary, preset=preset,
+        auxiliary_parameters=auxiliary, rate=rate, preset=preset,
     )  # fmt: skip
 
 
@@ -93,34 +93,34 @@ ENTRIES = (
 
     # --- AlexNet ---
     _imagenet("alexnet_2012", "alexnet:alexnet_2012", "AlexNet as published, two groups", 2012, ALEXNET, 227,
-              60_965_224, 724_406_816, (195, 32), 67, Published(40.7, 18.2, TEN_CROPS)),
+              60_965_224, 724_406_816, (195, 32), 67, Published(40.7, 18.2, TEN_CROPS), rate=0.1),
     _imagenet("alexnet", "alexnet:alexnet", "AlexNet, one tower", 2014, ONE_TOWER, 224,
-              61_100_840, 714_188_480, (195, 32), 63),
+              61_100_840, 714_188_480, (195, 32), 63, rate=0.1),
     _imagenet("alexnet_bn", "alexnet:alexnet_bn", "AlexNet with batch norm, unpadded", 2015, "textbook practical, after " + ALEXNET,
               224, 24_815_697, 743_251_072, (195, 32), 163, classes=17),
 
     # --- VGG ---
     _imagenet("vgg11", "vgg:vgg", "VGG-11 (A)", 2014, VGG, 224, 132_863_336, 7_609_090_048, (150, 32), 32,
-              Published(29.6, 10.4, DENSE), depth=11),
+              Published(29.6, 10.4, DENSE), depth=11, rate=0.1),
     _imagenet("vgg13", "vgg:vgg", "VGG-13 (B)", 2014, VGG, 224, 133_047_848, 11_308_466_176, (156, 32), 32,
-              Published(28.7, 9.9, DENSE), depth=13),
+              Published(28.7, 9.9, DENSE), depth=13, rate=0.1),
     _imagenet("vgg16", "vgg:vgg", "VGG-16 (D)", 2014, VGG, 224, 138_357_544, 15_470_264_320, (212, 32), 32,
-              Published(27.0, 8.8, DENSE), depth=16),
+              Published(27.0, 8.8, DENSE), depth=16, rate=0.1),
     _imagenet("vgg19", "vgg:vgg", "VGG-19 (E)", 2014, VGG, 224, 143_667_240, 19_632_062_464, (268, 32), 32,
-              Published(27.3, 9.0, DENSE), depth=19),
+              Published(27.3, 9.0, DENSE), depth=19, rate=0.1),
     _imagenet("vgg11_bn", "vgg:vgg", "VGG-11 with batch norm", 2015, VGG, 224, 132_868_840, 7_609_090_048, (150, 32), 32,
-              depth=11, batch_norm=True),
+              depth=11, batch_norm=True, rate=0.1),
     _imagenet("vgg13_bn", "vgg:vgg", "VGG-13 with batch norm", 2015, VGG, 224, 133_053_736, 11_308_466_176, (156, 32), 32,
-              depth=13, batch_norm=True),
+              depth=13, batch_norm=True, rate=0.1),
     _imagenet("vgg16_bn", "vgg:vgg", "VGG-16 with batch norm", 2015, VGG, 224, 138_365_992, 15_470_264_320, (212, 32), 32,
-              depth=16, batch_norm=True),
+              depth=16, batch_norm=True, rate=0.1),
     _imagenet("vgg19_bn", "vgg:vgg", "VGG-19 with batch norm", 2015, VGG, 224, 143_678_248, 19_632_062_464, (268, 32), 32,
-              depth=19, batch_norm=True),
+              depth=19, batch_norm=True, rate=0.1),
 
     # --- Inception ---
     _imagenet("googlenet_2014", "googlenet:googlenet_2014", "GoogLeNet as published", 2014, GOOGLENET, 224,
               6_998_552, 1_582_671_872, (715, 32), 31, Published(None, 10.07, ONE_CROP), Published(None, 9.15, TEN_CROPS),
-              auxiliary=6_379_728),
+              auxiliary=6_379_728, rate=0.1),
     _imagenet("googlenet", "googlenet:googlenet", "GoogLeNet with batch norm", 2015, GOOGLENET, 224,
               6_624_904, 1_498_376_192, (379, 32), 15, auxiliary=6_379_984),
     _imagenet("inception_v3", "inception_v3:inception_v3", "Inception-v3", 2015, INCEPTION_V3, 299,
@@ -172,9 +172,9 @@ ENTRIES = (
 
     # --- SqueezeNet, MobileNet ---
     _imagenet("squeezenet1_0", "squeezenet:squeezenet", "SqueezeNet 1.0", 2016, SQUEEZENET, 224, 1_248_424, 818_924_576,
-              (155, 16), 21, Published(42.5, 19.7, ONE_CROP), version="1.0"),
+              (155, 16), 21, Published(42.5, 19.7, ONE_CROP), version="1.0", rate=0.1),
     _imagenet("squeezenet1_1", "squeezenet:squeezenet", "SqueezeNet 1.1", 2016, SQUEEZENET, 224, 1_235_496, 349_151_936,
-              (207, 16), 17, version="1.1"),
+              (207, 16), 17, version="1.1", rate=0.1),
     _imagenet("mobilenet_v2", "mobilenet_v2:mobilenet_v2", "MobileNetV2", 2018, MOBILENET_V2, 224, 3_504_872, 300_774_272,
               (491, 32), 1, Published(28.0, None, ONE_CROP)),
     _imagenet("mobilenet_v3_small", "mobilenet_v3:mobilenet_v3", "MobileNetV3 small", 2019, MOBILENET_V3, 224,

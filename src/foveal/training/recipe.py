@@ -132,6 +132,11 @@ class Recipe(BaseModel):
         return self
 
     @property
+    def _share(self) -> float:
+        """Of the usual learning rate: less for published weights, and for networks that diverge at it."""
+        return PRETRAINED_SHARE if self.pretrained else find(self.model).rate
+
+    @property
     def columns(self) -> Columns:
         """Which column of a manifest holds what."""
         return Columns(self.path_column, self.label_column, self.group_column, self.source_column, self.split_column)
@@ -158,7 +163,7 @@ class Recipe(BaseModel):
         epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(IMAGES_WORTH_SEEING / epoch_images)))
         open_fields = {
             "epochs": epochs,
-            "learning_rate": round(LEARNING_RATES[self.optimizer] * (PRETRAINED_SHARE if self.pretrained else 1), 6),
+            "learning_rate": round(LEARNING_RATES[self.optimizer] * self._share, 6),
             "fit": fit,
             "loss": find(self.model).loss,
             "threads": threads,
