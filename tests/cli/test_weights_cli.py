@@ -69,8 +69,24 @@ def test_a_bundle_carries_them_elsewhere(file, tmp_path, monkeypatch):
     out = run("bundle", "squeezenet1_1.mine", "--out", tmp_path / "b.zip")
     assert out == f"bundle   {tmp_path / 'b.zip'} (4.9 MB): squeezenet1_1.mine\n"
     monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "elsewhere"))
-    assert "here     squeezenet1_1.mine" in run("add", tmp_path / "b.zip")
+    assert "here     squeezenet1_1.mine" in (said := run("add", tmp_path / "b.zip"))
+    assert said.endswith("; from a bundle: its maker vouches for it\n")
     assert "here     squeezenet1_1.mine" in run("fetch", "squeezenet1_1.mine")
+    made = run("classifier", "squeezenet1_1.mine", tmp_path / "c")
+    assert "\ncaveat         from a bundle: its maker vouches for it\n" in made
+
+
+def test_the_list_says_what_came_in_a_bundle(tmp_path, monkeypatch):
+    name = "mobilenet_v3_small.lamb_in1k"
+    torch.manual_seed(0)
+    save_file(create_model("mobilenet_v3_small").state_dict(), tmp_path / "hub.safetensors")
+    assert run("add", tmp_path / "hub.safetensors", "--as", name).endswith("not compared with the published file\n")
+    run("bundle", name, "--out", tmp_path / "b.zip")
+    monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "elsewhere"))
+    assert "bundle" not in run("list", name)
+    run("add", tmp_path / "b.zip")
+    line = run("list", name).splitlines()[1]
+    assert " yes " in line and line.endswith("from a bundle: its maker vouches for it")
 
 
 def test_what_cannot_be(file, tmp_path, monkeypatch):

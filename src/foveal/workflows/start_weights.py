@@ -26,7 +26,7 @@ def starting_weights(recipe: Recipe) -> PretrainedWeights | None:
 
 
 def pinned(recipe: Recipe, progress: Progress) -> Recipe:
-    """Bring the weights here and return `recipe` with ``TAG@SHA256`` of their file, as published.
+    """Bring the weights here and return `recipe` with ``TAG@SHA256`` of them, as converted and loaded.
 
     Raises ClassifierError where `recipe` names another SHA-256: it would not be the same training.
     """
@@ -35,11 +35,11 @@ def pinned(recipe: Recipe, progress: Progress) -> Recipe:
         return recipe
     kept = bring(weights, progress)
     wanted = recipe.pretrained.partition("@")[2].lower()
-    if not kept.file_sha256.startswith(wanted):
+    if not kept.sha256.startswith(wanted):
         raise ClassifierError(
-            f"The recipe starts from {weights.name} with the SHA-256 {wanted[:12]}…, not {kept.file_sha256[:12]}…."
+            f"The recipe starts from {weights.name} with the SHA-256 {wanted[:12]}…, not {kept.sha256[:12]}…."
         )
-    return recipe.changed({"pretrained": f"{weights.tag}@{kept.file_sha256}"})
+    return recipe.changed({"pretrained": f"{weights.tag}@{kept.sha256}"})
 
 
 def starting_options(recipe: Recipe, channels: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import http.server
 import json
@@ -16,10 +17,12 @@ from safetensors.torch import save as make_safetensors
 from weight_files import pth, random_weights, same, sha256
 
 from foveal import download
+from foveal.classifier.pretrained import published_parts
 from foveal.errors import ClassifierError, MissingPartError, OutputError, UsageError
 from foveal.models.catalog import create_model
 from foveal.models.weights import cache as kept_weights
 from foveal.models.weights import fetching, pretrained
+from foveal.models.weights.adapting import bring
 from foveal.models.weights.adding import add
 from foveal.models.weights.bundle import write_bundle
 from foveal.models.weights.fetching import fetch
@@ -193,9 +196,134 @@ def test_a_bundle_goes_and_comes(listed, small_file, tmp_path, cache, monkeypatc
         write_bundle(records, tmp_path / "b.zip")
     monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "elsewhere"))
     assert kept_weights.kept(weights) is None
-    assert add(tmp_path / "b.zip") == records
-    assert kept_weights.kept(weights) == records[0]
+    assert [(one.origin, one.caveat) for one in records] == [
+        ("published file", ""),
+        ("published file", "brought by hand and not compared with the published file"),
+    ]
+    came = [dataclasses.replace(one, origin="bundle") for one in records]
+    assert add(tmp_path / "b.zip") == came
+    assert {one.caveat for one in came} == {"from a bundle: its maker vouches for it"}
+    assert kept_weights.kept(weights) == came[0]
     create_model("squeezenet1_1", pretrained=True)
+    made = published_parts("squeezenet1_1", None, SILENT)[-1]
+    assert (made["sha256"], made["origin"], made["caveat"]) == (records[0].sha256, "bundle", came[0].caveat)
+    monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "cache"))
+    assert add(tmp_path / "b.zip") == records  # the same bytes were here already, of better origin
+
+
+def bundle_of(path: Path, *members: tuple[str, bytes], **changed: object) -> Path:
+    """Write a bundle of any bytes, with records that are right about them but for what is `changed`."""
+    weights = []
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            record = {"name": name, "file": "f.safetensors", "file_sha256": "0" * 64, "source": "x"}
+            record |= {"sha256": sha256(content), "bytes": len(content), "auxiliary": False, "schema_version": 1}
+            weights.append({**record, **changed})
+            archive.writestr(f"{name}.safetensors", content)
+        archive.writestr("manifest.json", json.dumps({"foveal_weights": 1, "weights": weights}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ("text", "is no whole safetensors file"),
+        ("nan", "holds values that are no numbers"),
+        ("shape", "holds another architecture: features.0.bias is"),
+        ("other", "holds another architecture: it lacks"),
+        ("half", "has other names or types than Foveal's own"),
+    ],
+)
+def test_a_bundle_whose_last_member_holds_no_such_weights_replaces_nothing(bad, says, tmp_path, cache):
+    good, tensors = make_safetensors(random_weights("squeezenet1_1")), random_weights("squeezenet1_1", seed=1)
+    if bad == "nan":
+        tensors["features.0.bias"][0] = torch.nan
+    elif bad == "shape":
+        tensors["features.0.bias"] = torch.zeros(65)
+    elif bad == "other":
+        tensors = {"a": torch.zeros(3)}
+    elif bad == "half":
+        tensors = {name: one.half() for name, one in tensors.items()}
+    content = b"\x10 garbage text" * 9 if bad == "text" else make_safetensors(tensors)
+    add(bundle_of(tmp_path / "good.zip", ("squeezenet1_1.a", good), ("squeezenet1_1.b", good)))
+    before = {one: one.read_bytes() for one in cache.rglob("*") if one.is_file()}
+    assert len(before) == 4
+    other = make_safetensors(random_weights("squeezenet1_1", seed=2))
+    path = bundle_of(tmp_path / "bad.zip", ("squeezenet1_1.a", other), ("squeezenet1_1.b", content))
+    with pytest.raises(ClassifierError, match=r"bad\.zip is no whole bundle of weights: squeezenet1_1\.b\.") as caught:
+        add(path)
+    assert says in str(caught.value)
+    assert {one: one.read_bytes() for one in cache.rglob("*") if one.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "name", ["lenet5.mine", "nothing.a", "squeezenet1_1", "squeezenet1_1.", "squeezenet1_1.a.b", "squeezenet1_1.é",
+             "squeezenet1_1." + "a" * 300, "x" * 100_000],
+)  # fmt: skip
+def test_a_bundle_with_a_name_of_no_weights_is_refused(name, tmp_path, cache):
+    path = bundle_of(tmp_path / "bad.zip", ("squeezenet1_1.a", b"x"), name=name)
+    with pytest.raises(ClassifierError, match="is no name of weights") as caught:
+        add(path)
+    assert len(str(caught.value)) < 400 and not cache.exists()
+
+
+def test_a_bundle_larger_than_its_weights_can_be_is_not_unpacked(tmp_path, monkeypatch):
+    limit = kept_weights.largest_bytes(pretrained("squeezenet1_1"))
+    numbers = sum(one.numel() for one in random_weights("squeezenet1_1").values())
+    assert limit == 4 * numbers + (1 << 20)
+    opened = []
+    whole = zipfile.ZipFile.open
+    monkeypatch.setattr(
+        zipfile.ZipFile, "open", lambda self, name, *more, **k: opened.append(name) or whole(self, name, *more, **k)
+    )
+    large = bundle_of(tmp_path / "large.zip", ("squeezenet1_1.a", bytes(limit + 1)))
+    opened.clear()
+    with pytest.raises(ClassifierError, match=rf"a\.safetensors is too large: more than {limit:,} bytes"):
+        add(large)
+    assert [one.filename for one in opened] == ["manifest.json"]
+    with zipfile.ZipFile(tmp_path / "wordy.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", b" " * (1 << 20) + b"{}")
+    opened.clear()
+    with pytest.raises(ClassifierError, match=r"manifest\.json is too large: more than 1,048,576 bytes"):
+        add(tmp_path / "wordy.zip")
+    assert opened == []
+
+
+@pytest.mark.parametrize("manifest", ["[" * 500_000, '{"foveal_weights": 1, "weights": [7]}', "no JSON"])
+def test_a_bundle_with_a_manifest_of_nonsense_is_refused(manifest, tmp_path):
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr("manifest.json", manifest)
+    with pytest.raises(ClassifierError, match=r"bad\.zip is no whole bundle of weights: "):
+        add(tmp_path / "bad.zip")
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_damaged_weights_are_fetched_again(cut, server, listed, small_file, cache):
+    server.files["/squeeze.pth"] = (small_file, "")
+    weights = listed(small_file, urls=(f"{server.base}/squeeze.pth",))
+    record = fetch(weights, SILENT)
+    whole = record.path.read_bytes()
+    record.path.write_bytes(whole[:-1] + (b"" if cut else bytes([whole[-1] ^ 1])))
+    assert kept_weights.verified(weights) is None
+    assert bring(weights, SILENT) == record and record.path.read_bytes() == whole
+
+
+def test_damaged_weights_are_brought_again(tmp_path):
+    content = make_safetensors(random_weights("squeezenet1_1"))
+    path = bundle_of(tmp_path / "b.zip", ("squeezenet1_1.a", content))
+    record = add(path)[0]
+    record.path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(MissingPartError, match="no longer here, or damaged; add them again"):
+        fetch(pretrained("squeezenet1_1", "a"), SILENT)
+    assert add(path) == [record] and record.path.read_bytes() == content
+
+
+def test_of_eight_digits_it_says_that_only_they_were_compared(listed, small_file, tmp_path):
+    (tmp_path / "s.pth").write_bytes(small_file)
+    listed(small_file, sha256=sha256(small_file)[:8])
+    assert add(tmp_path / "s.pth")[0].caveat == "only 8 digits of the published SHA-256 were compared"
+    made = published_parts("squeezenet1_1", None, SILENT)[-1]
+    assert made["caveat"] == "only 8 digits of the published SHA-256 were compared"
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from foveal.errors import ClassifierError, UsageError
 from foveal.models.weights.bundle import MANIFEST, read_bundle
-from foveal.models.weights.cache import Kept, keep, own_weights
+from foveal.models.weights.cache import BY_HAND, TAG, Kept, keep, own_weights
 from foveal.models.weights.fetching import read_member
 from foveal.models.weights.published import DEFAULT, PUBLISHED, known_by, pretrained, published_for
 from foveal.models.weights.record import PretrainedWeights
-
-BY_HAND = "by hand"
 
 
 def add(path: Path, *, as_name: str | None = None) -> list[Kept]:
@@ -72,8 +70,8 @@ def _meant(name: str, digest: str, as_name: str | None) -> PretrainedWeights:
     like = pretrained(model)
     known = next((one for one in published_for(like.model) if one.tag == tag), None)
     if known is None:
-        if not tag.replace("_", "").isalnum():
-            raise UsageError(f'A tag is made of letters, digits and "_", not "{tag}".')
+        if not TAG.fullmatch(tag):
+            raise UsageError(f'A tag is made of at most 64 letters from a to z, digits and "_", not "{tag[:80]}".')
         return own_weights(like, tag, name, digest)
     if known.sha256 and not digest.startswith(known.sha256):
         raise ClassifierError(

@@ -1,8 +1,9 @@
 """A bundle: converted weights of several networks in one ZIP, for a machine without a network.
 
 It holds ``manifest.json``, the records of the cache, and a safetensors file for each. The hashes in it prove that it
-arrived whole. Who made it they do not prove; but there is nothing in it that could run, and of each file whose
-published SHA-256 is in the catalog the record must agree with that.
+arrived whole. Who made it they do not prove, nor that the weights are those of the published file that a record
+names: the record of what came in a bundle says so (`Kept.caveat`). But there is nothing in it that could run; each
+file must fit its network as any other must; and a record that contradicts the catalog is refused.
 """
 
 from __future__ import annotations
@@ -10,18 +11,31 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from foveal.errors import ClassifierError, OutputError
-from foveal.files import replacing
-from foveal.models.weights.cache import Kept, parse_record, write_record
+from foveal.files import replacing, write_bytes
+from foveal.models.weights.cache import (
+    BUNDLE,
+    Kept,
+    expected_tensors,
+    largest_bytes,
+    meant,
+    parse_record,
+    verified,
+    write_record,
+)
 from foveal.models.weights.published import PUBLISHED
 
 MANIFEST = "manifest.json"
 CHUNK_BYTES = 1 << 20
+LARGEST_MANIFEST = 1 << 20  # bytes
+UNREADABLE = (
+    ClassifierError, KeyError, TypeError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def write_bundle(records: Sequence[Kept], out: Path) -> None:
@@ -52,35 +66,70 @@ def _member(record: Kept) -> str:
 
 
 def read_bundle(archive: zipfile.ZipFile, where: Path) -> list[Kept]:
-    """Take all weights of a bundle into the cache and return their records; all of it is checked before any is kept."""
+    """Take all weights of a bundle into the cache and return their records; all of it is checked before any is kept.
+
+    Weights that are here already, to the bit, keep their record. Raises ClassifierError for what is no whole bundle.
+    """
     try:
-        manifest = json.loads(archive.read(MANIFEST))
+        manifest = json.loads(_content(archive, MANIFEST, LARGEST_MANIFEST))
         if not isinstance(manifest, dict) or manifest.get("foveal_weights") != 1 or not manifest.get("weights"):
             raise ValueError("its manifest is not one of weights, or of a newer Foveal")
-        records = [parse_record(one) for one in manifest["weights"]]
+        records = [parse_record({**one, "origin": BUNDLE}) for one in manifest["weights"]]
+        if len({one.name for one in records}) != len(records):
+            raise ValueError("two of its weights have one name")
         for record in records:
-            _refuse_changed(archive, record)
-    except (KeyError, TypeError, ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
+            _refuse_unfit(_checked(archive, record), record)
+        taken = []
+        for record in records:  # read again, rather than all of them in memory at once
+            here = verified(meant(record.name))
+            if here is None or here.sha256 != record.sha256:
+                write_bytes(record.path, _checked(archive, record))
+                write_record(record)
+                here = record
+            taken.append(here)
+        return taken
+    except UNREADABLE as error:
         raise ClassifierError(f"{where} is no whole bundle of weights: {_reason(error)}.") from error
-    for record in records:
-        with replacing(record.path) as temporary, archive.open(_member(record)) as source, temporary.open("wb") as file:
-            shutil.copyfileobj(source, file, CHUNK_BYTES)
-        write_record(record)
-    return records
 
 
-def _refuse_changed(archive: zipfile.ZipFile, record: Kept) -> None:
+def _content(archive: zipfile.ZipFile, member: str, limit: int) -> bytes:
+    """Return a member; ValueError where it is larger than `limit` bytes, by what the ZIP says or by what comes."""
+    info = archive.getinfo(member)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member} is compressed in a way that Foveal does not read")
+    if info.file_size <= limit:
+        with archive.open(info) as source:
+            content = source.read(limit + 1)
+        if len(content) <= limit:
+            return content
+    raise ValueError(f"{member} is too large: more than {limit:,} bytes")
+
+
+def _checked(archive: zipfile.ZipFile, record: Kept) -> bytes:
+    """Return the weights of `record`; ValueError where they are not those that it describes."""
+    weights, member = meant(record.name), _member(record)
     published = PUBLISHED.get(record.name)
     if published and not record.file_sha256.startswith(published.sha256):
         raise ValueError(f"{record.name} was made of another file than the published one")
-    if archive.getinfo(_member(record)).file_size != record.bytes:
-        raise ValueError(f"{_member(record)} has another size than its record says")
-    with archive.open(_member(record)) as source:
-        digest = hashlib.sha256()
-        while chunk := source.read(CHUNK_BYTES):
-            digest.update(chunk)
-    if digest.hexdigest() != record.sha256:
-        raise ValueError(f"{_member(record)} was changed: its SHA-256 is not its record's")
+    content = _content(archive, member, largest_bytes(weights))
+    if len(content) != record.bytes:
+        raise ValueError(f"{member} has another size than its record says")
+    if hashlib.sha256(content).hexdigest() != record.sha256:
+        raise ValueError(f"{member} was changed: its SHA-256 is not its record's")
+    return content
+
+
+def _refuse_unfit(content: bytes, record: Kept) -> None:
+    """Raise ClassifierError or ValueError where `content` is not what converting such weights gives."""
+    from foveal.models.weights.reading import fitted, read_tensors
+
+    tensors = read_tensors(content, _member(record))
+    expected, auxiliary = expected_tensors(meant(record.name), tensors)
+    fit = fitted(tensors, expected, _member(record))
+    if {name: one.dtype for name, one in tensors.items()} != {name: one.dtype for name, one in fit.items()}:
+        raise ValueError(f"{_member(record)} has other names or types than Foveal's own")
+    if auxiliary != record.auxiliary:
+        raise ValueError(f"the record of {record.name} is wrong about auxiliary heads")
 
 
 def _reason(error: Exception) -> str:

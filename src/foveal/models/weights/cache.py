@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +19,20 @@ from foveal.download import cache_folder
 from foveal.errors import ClassifierError
 from foveal.files import write_bytes, write_json
 from foveal.models.anatomy.without_values import without_values
-from foveal.models.weights.published import published_for
+from foveal.models.weights.published import PUBLISHED, published_for
 from foveal.models.weights.record import PretrainedWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA_VERSION = 1
+PUBLISHED_FILE, OWN_FILE, BUNDLE = "published file", "own file", "bundle"
+BY_HAND = "by hand"
+TAG = re.compile(r"[a-z0-9_]{1,64}")
+HEADER_BYTES = 1 << 20  # of a safetensors file, at most
+SHA256 = re.compile(r"[0-9a-f]{64}")
+SHOWN_NAME = 40  # characters in a sentence
+LONGEST_TEXT = 1000  # characters of a field
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class Kept:
     source: str  # its address, or "by hand"
     sha256: str  # of the converted weights
     bytes: int  # of the converted weights
+    origin: str  # "published file", "own file", or "bundle": then `file_sha256` is what its maker says
     auxiliary: bool = False  # whether there are auxiliary heads among them
     schema_version: int = SCHEMA_VERSION
 
@@ -43,6 +53,20 @@ class Kept:
     def path(self) -> Path:
         """The converted weights."""
         return weights_folder() / f"{self.name}.safetensors"
+
+    @property
+    def caveat(self) -> str:
+        """What was not proved of these weights, or ""."""
+        if self.origin == BUNDLE:
+            return "from a bundle: its maker vouches for it"
+        published = PUBLISHED.get(self.name)
+        if published is None:
+            return ""
+        if not published.sha256:
+            by_hand = "brought by hand and not compared with the published file"
+            return by_hand if self.source == BY_HAND else ""
+        digits = len(published.sha256)
+        return "" if published.bytes_known else f"only {digits} digits of the published SHA-256 were compared"
 
 
 def weights_folder() -> Path:
@@ -53,6 +77,18 @@ def weights_folder() -> Path:
 def kept(weights: PretrainedWeights) -> Kept | None:
     """Return the record of `weights` in the cache, or None where they are not there, or not whole."""
     return _record(weights.name)
+
+
+def verified(weights: PretrainedWeights) -> Kept | None:
+    """Return the record of `weights` in the cache, or None where they are not there or their SHA-256 is another."""
+    record = kept(weights)
+    try:
+        if record is None:
+            return None
+        with record.path.open("rb") as file:
+            return record if hashlib.file_digest(file, "sha256").hexdigest() == record.sha256 else None
+    except OSError:
+        return None
 
 
 def _record(name: str) -> Kept | None:
@@ -67,15 +103,33 @@ def _record(name: str) -> Kept | None:
 
 def parse_record(value: Any) -> Kept:
     """Return the record in a JSON value; ValueError where it is none, or one of a newer Foveal."""
-    kinds = {"name": str, "file": str, "file_sha256": str, "source": str, "sha256": str, "bytes": int}
+    kinds = {
+        "name": str, "file": str, "file_sha256": str, "source": str, "sha256": str, "bytes": int, "origin": str,
+    }  # fmt: skip
     if not isinstance(value, dict) or value.get("schema_version") != SCHEMA_VERSION:
         raise ValueError("it is no record of weights, or one of a newer Foveal")
     if any(not isinstance(value.get(key), kind) for key, kind in kinds.items()):
         raise ValueError("a field is missing")
-    name = value["name"]
-    if not name or name != Path(name).name or not name.replace(".", "").replace("_", "").isalnum():
-        raise ValueError(f"{name!r} is no name")
+    meant(value["name"])
+    if not all(SHA256.fullmatch(value[key]) for key in ("sha256", "file_sha256")):
+        raise ValueError("a SHA-256 is none")
+    if not all(value[key].isprintable() and len(value[key]) <= LONGEST_TEXT for key in ("file", "source")):
+        raise ValueError("a field is too long or cannot be printed")
+    if value["origin"] not in (PUBLISHED_FILE, OWN_FILE, BUNDLE):
+        raise ValueError("its origin is unknown")
     return Kept(**{key: value[key] for key in kinds}, auxiliary=value.get("auxiliary") is True)
+
+
+def meant(name: str) -> PretrainedWeights:
+    """Return the facts of ``MODEL.TAG``, also under a tag of somebody's own; ValueError where it is no such name."""
+    if name in PUBLISHED:
+        return PUBLISHED[name]
+    model, _, tag = name.partition(".")
+    known = published_for(model)
+    if not known or not TAG.fullmatch(tag):
+        shown = name if len(name) <= SHOWN_NAME else f"{name[:SHOWN_NAME]}…"
+        raise ValueError(f"{shown!r} is no name of weights")
+    return own_weights(known[0], tag, "", "")
 
 
 def load(weights: PretrainedWeights) -> dict[str, Tensor]:
@@ -115,6 +169,7 @@ def keep(weights: PretrainedWeights, content: bytes, name: str, source: str) -> 
         source=source,
         sha256=hashlib.sha256(converted).hexdigest(),
         bytes=len(converted),
+        origin=PUBLISHED_FILE if weights.name in PUBLISHED else OWN_FILE,
         auxiliary=auxiliary,
     )
     write_bytes(record.path, converted)
@@ -127,11 +182,17 @@ def write_record(record: Kept) -> None:
     write_json(record.path.with_suffix(".json"), dataclasses.asdict(record))
 
 
-def expected_tensors(weights: PretrainedWeights, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
+def largest_bytes(weights: PretrainedWeights) -> int:
+    """Return how large converted weights can be: all numbers of the network, and a header."""
+    state, _ = expected_tensors(weights, None)
+    return sum(one.numel() * one.element_size() for one in state.values()) + HEADER_BYTES
+
+
+def expected_tensors(weights: PretrainedWeights, tensors: Iterable[str] | None) -> tuple[dict[str, Tensor], bool]:
     """Return the names and shapes that `weights` must have, and whether auxiliary heads are among them.
 
     They are, where the architecture has some and the file does: a network is built with them, loaded, and only
-    then do those that ask for none lose them.
+    then do those that ask for none lose them. `tensors` are the file's, or None for all that there can be.
     """
     import torch
 
@@ -142,8 +203,8 @@ def expected_tensors(weights: PretrainedWeights, tensors: dict[str, Tensor]) -> 
     with torch.random.fork_rng(devices=[]), without_values():
         network = create_model(weights.model, options={**options, **({"auxiliary": True} if has_heads else {})})
     heads = tuple(f"{name}." for name in network.auxiliary)
-    names = [name.removeprefix("module.") for name in tensors]
-    auxiliary = bool(heads) and any(name.startswith(heads) for name in names)
+    names = None if tensors is None else [name.removeprefix("module.") for name in tensors]
+    auxiliary = bool(heads) and (names is None or any(name.startswith(heads) for name in names))
     state = network.state_dict()
     return {name: one for name, one in state.items() if auxiliary or not heads or not name.startswith(heads)}, auxiliary
 

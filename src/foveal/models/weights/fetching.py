@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from foveal.download import NotFetchedError, RemoteFile, offered
 from foveal.download import fetch as fetch_files
 from foveal.errors import ClassifierError, MissingPartError
-from foveal.models.weights.cache import Kept, keep, kept, weights_folder
+from foveal.models.weights.cache import Kept, keep, verified, weights_folder
 from foveal.models.weights.record import PretrainedWeights
 
 if TYPE_CHECKING:
@@ -22,19 +22,19 @@ LARGEST_MEMBER = 1 << 30  # bytes of a weight file in an archive
 
 
 def fetch(weights: PretrainedWeights, progress: Progress) -> Kept:
-    """Return the record of `weights`, which are then in the cache; fetched and converted where they were not.
+    """Return the record of `weights`, which are then in the cache: fetched and converted where not, or damaged.
 
     Raises MissingPartError where they cannot be fetched, with what to fetch elsewhere and how to bring it here;
     ClassifierError where what came is not the published file.
     """
-    if record := kept(weights):
+    if record := verified(weights):
         return record
     if installed := _installed_file(weights):
         progress.line(f"converting {installed.name} of the installed package")
         return keep(weights, _checked(installed.read_bytes(), weights), weights.file, f"package {weights.member}")
     if not weights.urls:
         raise MissingPartError(
-            f"The weights {weights.name} were added by hand and are no longer here; add them again: "
+            f"The weights {weights.name} were added by hand and are no longer here, or damaged; add them again: "
             f"foveal weights add FILE --as {weights.name}"
         )
     folder = weights_folder() / "downloads"

@@ -19,7 +19,8 @@ class PretrainedWeights:
 
     `sha256` is the file's, in full where it is known. torchvision publishes its leading eight digits only,
     in the file's name: they prove that the file is whole and the one meant, but somebody who wants to can
-    make another file with the same eight digits in some hours. ``weights_only`` is what then keeps code out.
+    make another file with the same eight digits within minutes. What then still holds: ``weights_only`` runs no
+    code, and the provenance says that only eight digits were compared. Other numbers are not kept out.
     Of a hub's safetensors none is known beforehand: they can hold no code; what was fetched is compared with
     the SHA-256 that the hub states, and kept in the record of the cache and in every classifier made of it.
     """
