@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -116,8 +117,11 @@ def real_weights() -> dict[str, torch.Tensor]:
 
 def photograph(name: str) -> torch.Tensor:
     """Return the central 224×224 of a real photograph whose short side is 256, as TensorFlow's code normalises it."""
-    data = pytest.importorskip("skimage.data", reason="needs the photographs of scikit-image")
-    image = Image.open(Path(data.__file__).parent / f"{name}.png").convert("RGB")
+    spec = importlib.util.find_spec("skimage")  # its photographs are read without importing it
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("needs the photographs of scikit-image (make test-all installs it)")
+    folder = Path(next(iter(spec.submodule_search_locations))) / "data"
+    image = Image.open(folder / f"{name}.png").convert("RGB")
     scale = 256 / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     left, top = (image.width - 224) // 2, (image.height - 224) // 2
