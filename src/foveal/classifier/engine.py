@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.classifier.inference import DECIMALS
 from foveal.engines.kinds import AUTO, KINDS, TORCH, checked_engine
 from foveal.engines.parity import softmax
 from foveal.engines.runner import Runner, open_runner
@@ -16,7 +17,6 @@ from foveal.errors import ClassifierError, UsageError
 from foveal.preprocess import Preprocess
 
 BATCH = 16  # images at once: beyond that CPUs gain nothing and memory grows
-DECIMALS = 9
 
 
 def open_engine(

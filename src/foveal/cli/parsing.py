@@ -24,27 +24,34 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """Return (height, width) for ``32`` or ``224x160`` (height first); UsageError otherwise."""
     if text is None:
         return None
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and 0 < int(part) <= 8192 for part in parts):
+    sizes = _numbers(text, most=2)
+    if sizes is None:
         raise UsageError(f'--size is a side or HEIGHTxWIDTH in pixels (1 to 8192), e.g. 32 or 224x160, not "{text}".')
-    return int(parts[0]), int(parts[-1])
+    return sizes[0], sizes[-1]
 
 
 def parse_input(text: str | None) -> tuple[int, ...] | None:
     """Return (height, width) for ``224`` or ``224x160``, (channels, height, width) for ``3x224x160``."""
     if text is None:
         return None
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) > 3 or not all(part.isdecimal() and 0 < int(part) <= 8192 for part in parts):
+    sizes = _numbers(text, most=3)
+    if sizes is None:
         raise UsageError(
             f'--input is CHANNELSxHEIGHTxWIDTH, HEIGHTxWIDTH or a side (each 1 to 8192), e.g. 3x224x224, not "{text}".'
         )
-    sizes = tuple(map(int, parts))
     if len(sizes) == 2 and sizes[0] in (1, 3) and sizes[1] > 8:
         raise UsageError(
-            f"--input {text} would be {sizes[0]} pixels high; for the channels too write {text}x{parts[1]}."
+            f"--input {text} would be {sizes[0]} pixels high; for the channels too write {text}x{sizes[1]}."
         )
     return sizes * 2 if len(sizes) == 1 else sizes
+
+
+def _numbers(text: str, most: int) -> tuple[int, ...] | None:
+    """Return the numbers in ``3x224x160``, each from 1 to 8192; None where they are others, or more than `most`."""
+    parts = text.lower().replace("×", "x").split("x")
+    if len(parts) > most or not all(part.isdecimal() and 0 < int(part) <= 8192 for part in parts):
+        return None
+    return tuple(map(int, parts))
 
 
 def parse_pairs(words: Sequence[str], option: str) -> dict[str, str]:

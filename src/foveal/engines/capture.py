@@ -8,16 +8,11 @@ deprecated. An export is made once, so the sound way is taken.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.engines.lacking import saying_what_it_lacks
+from foveal.engines.lacking import quietly, saying_what_it_lacks
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +34,7 @@ def capture(network: nn.Module, shape: tuple[int, int, int]) -> ExportedProgram:
     plain = plain.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.zeros(2, *shape)  # one image would be taken for "always one"
     batch = torch.export.Dim("batch", min=1)
-    with saying_what_it_lacks("torch.export"), _quietly(), torch.no_grad():
+    with saying_what_it_lacks("torch.export"), quietly(), torch.no_grad():
         program = torch.export.export(plain, (example,), dynamic_shapes=({0: batch},), strict=False)
     _forget_places(program)
     return program
@@ -49,7 +44,7 @@ def write_program(program: ExportedProgram, file: Path) -> None:
     """Write `program` as a .pt2 file."""
     import torch
 
-    with saying_what_it_lacks("torch.export"), _quietly():
+    with saying_what_it_lacks("torch.export"), quietly():
         torch.export.save(program, file)
 
 
@@ -58,7 +53,7 @@ def write_onnx(program: ExportedProgram, file: Path) -> None:
     import torch
 
     options: dict[str, Any] = {"input_names": [INPUT], "output_names": [OUTPUT], "opset_version": OPSET}
-    with saying_what_it_lacks("ONNX"), _quietly():
+    with saying_what_it_lacks("ONNX"), quietly():
         torch.onnx.export(program, f=file, dynamo=True, external_data=False, verbose=False, **options)
 
 
@@ -66,7 +61,7 @@ def load_program(file: Path) -> Any:
     """Return the module in a .pt2 file that this process has just written."""
     import torch
 
-    with saying_what_it_lacks("torch.export"), _quietly():
+    with saying_what_it_lacks("torch.export"), quietly():
         return torch.export.load(file).module()
 
 
@@ -75,16 +70,3 @@ def _forget_places(program: ExportedProgram) -> None:
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             node.meta.pop("stack_trace", None)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what exporters warn of, log and print to their developers from a user, who is told in one sentence."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

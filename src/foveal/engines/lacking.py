@@ -1,10 +1,13 @@
-"""What an engine says when it cannot run a network, in one sentence that names the operator."""
+"""What an engine says when it cannot run a network: one sentence that names the operator, and nothing besides."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import re
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from foveal.errors import ClassifierError, FovealError, ResourceError
 
@@ -20,7 +23,7 @@ OPERATOR = (
 CONTROL_FLOW = ("data-dependent", "GuardOnDataDependent", "Dynamic control flow", "UserError")
 
 
-@contextmanager
+@contextlib.contextmanager
 def saying_what_it_lacks(engine: str) -> Iterator[None]:
     """Turn what `engine`, or the way to it, raises into a ClassifierError of one sentence."""
     try:
@@ -31,6 +34,19 @@ def saying_what_it_lacks(engine: str) -> Iterator[None]:
         raise ResourceError(f"There is not enough memory for {engine}.") from error
     except Exception as error:  # they raise classes of their own, and plain RuntimeError
         raise ClassifierError(_sentence(engine, error)) from error
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keep what exporters and quantisers warn of, log and print to their developers from a user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _sentence(engine: str, error: BaseException) -> str:

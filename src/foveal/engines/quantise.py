@@ -12,18 +12,14 @@ ONNX Runtime's static quantisation in the QDQ form, which OpenVINO reads too. Ch
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from foveal.engines.capture import INPUT
 from foveal.engines.kinds import need
-from foveal.engines.lacking import saying_what_it_lacks
+from foveal.engines.lacking import quietly, saying_what_it_lacks
 
 
 def quantise(onnx_file: Path, target: Path, batches: Iterable[np.ndarray]) -> None:
@@ -46,7 +42,7 @@ def quantise(onnx_file: Path, target: Path, batches: Iterable[np.ndarray]) -> No
             return None if batch is None else {INPUT: np.ascontiguousarray(batch)}
 
     folded = onnx_file.with_suffix(".folded.onnx")
-    with saying_what_it_lacks("int8"), _quietly():
+    with saying_what_it_lacks("int8"), quietly():
         quant_pre_process(onnx_file, folded, skip_symbolic_shape=True)
         quantize_static(
             folded,
@@ -59,16 +55,3 @@ def quantise(onnx_file: Path, target: Path, batches: Iterable[np.ndarray]) -> No
             weight_type=QuantType.QInt8,
         )
     folded.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep what the quantiser logs and prints to its developers from a user."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

