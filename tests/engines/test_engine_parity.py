@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -146,3 +148,37 @@ def test_answers_that_differ_are_refused():
     with pytest.raises(FovealError, match="nothing was kept"):
         refuse_apart(measure_parity(logits, off), "ONNX Runtime")
     assert measure_parity(logits, logits[:, ::-1]).label_agreement < 1
+
+
+CTRL_C_AFTER_TWO_RUNNERS = """
+import signal, sys
+import numpy as np
+from pathlib import Path
+from foveal.engines.open_vino import OpenVinoRunner
+
+graph, weights = (Path(one).read_bytes() for one in sys.argv[1:])
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))
+first, second = OpenVinoRunner(graph, weights, 1), OpenVinoRunner(graph, weights, 1)
+for runner in (first, second):
+    runner(np.zeros((1, 1, 32, 32), np.float32))
+del first, runner
+del second
+signal.raise_signal(signal.SIGINT)
+print("heard", len(heard))
+"""
+
+
+def test_ctrl_c_is_heard_after_openvino_came_and_went(tmp_path):
+    """OpenVINO's own signal stacks, put back in the wrong order, would make it a segmentation fault."""
+    write_onnx(capture(lively("lenet5", 1, 32), (1, 32, 32)), tmp_path / "model.onnx")
+    write_openvino(tmp_path / "model.onnx", tmp_path / "model.xml")
+    files = [str(tmp_path / name) for name in ("model.xml", "model.bin")]
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C_AFTER_TWO_RUNNERS, *files],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (0, "heard 1\n"), done.stderr

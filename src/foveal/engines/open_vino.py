@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from foveal.engines.lacking import saying_what_it_lacks
 from foveal.engines.runner import thread_count
 
+if TYPE_CHECKING:
+    import openvino
+
+
+@functools.cache
+def the_core() -> openvino.Core:
+    """Return the one Core of this process, which is never given up.
+
+    Each new Core sets a signal stack of its own for this thread and, when it goes, puts back the one that it found.
+    Two of them that do not go in the reverse order of their coming leave a stack whose memory is gone, and the next
+    signal, a Ctrl-C say, ends the process by a segmentation fault (OpenVINO 2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
+
 
 class OpenVinoRunner:
     """Runs the bytes of an OpenVINO model: its graph (xml) and its weights (bin)."""
 
     def __init__(self, graph: bytes, weights: bytes, threads: int | None = None) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = the_core()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",  # it would halve the precision where the processor is faster so
@@ -40,5 +56,5 @@ def write_openvino(onnx_file: Path, graph_file: Path) -> None:
     import openvino
 
     with saying_what_it_lacks("OpenVINO"):
-        model = openvino.Core().read_model(onnx_file)  # convert_model would report to its makers over the network
+        model = the_core().read_model(onnx_file)  # convert_model would report to its makers over the network
         openvino.save_model(model, graph_file, compress_to_fp16=False)
