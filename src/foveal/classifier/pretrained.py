@@ -9,7 +9,8 @@ import torch
 from foveal.errors import UsageError
 from foveal.models.catalog import create_model
 from foveal.models.network import Network
-from foveal.models.weights.adapting import COLOURS, bring, load_into, options_for
+from foveal.models.weights.adapting import COLOURS, load_into, options_for
+from foveal.models.weights.fetching import fetch
 from foveal.models.weights.published import imagenet_classes, pretrained
 from foveal.models.weights.record import PretrainedWeights
 from foveal.preprocess import Preprocess
@@ -23,7 +24,7 @@ def published_parts(
     weights = pretrained(name, tag)
     if not weights.head:
         raise UsageError(f"{weights.name} has no layers that answer with classes; use it to train from.")
-    kept = bring(weights, progress)
+    kept = fetch(weights, progress)
     classes, options, seen = len(imagenet_classes()), options_for(weights, COLOURS, {}), weights.preprocess()
     with torch.random.fork_rng(devices=[]):
         network = create_model(

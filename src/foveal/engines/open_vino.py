@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @functools.cache
-def the_core() -> openvino.Core:
+def _core() -> openvino.Core:
     """Return the one Core of this process, which is never given up.
 
     Each new Core sets a signal stack of its own for this thread and, when it goes, puts back the one that it found.
@@ -33,7 +33,7 @@ class OpenVinoRunner:
     """Runs the bytes of an OpenVINO model: its graph (xml) and its weights (bin)."""
 
     def __init__(self, graph: bytes, weights: bytes, threads: int | None = None) -> None:
-        core = the_core()
+        core = _core()
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",  # it would halve the precision where the processor is faster so
@@ -56,5 +56,5 @@ def write_openvino(onnx_file: Path, graph_file: Path) -> None:
     import openvino
 
     with saying_what_it_lacks("OpenVINO"):
-        model = the_core().read_model(onnx_file)  # convert_model would report to its makers over the network
+        model = _core().read_model(onnx_file)  # convert_model would report to its makers over the network
         openvino.save_model(model, graph_file, compress_to_fp16=False)

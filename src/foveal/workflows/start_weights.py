@@ -10,7 +10,8 @@ from typing import Any
 
 from foveal.errors import ClassifierError
 from foveal.models.network import Network
-from foveal.models.weights.adapting import bring, load_into, options_for
+from foveal.models.weights.adapting import load_into, options_for
+from foveal.models.weights.fetching import fetch
 from foveal.models.weights.published import pretrained
 from foveal.models.weights.record import PretrainedWeights
 from foveal.preprocess import Preprocess
@@ -33,7 +34,7 @@ def pinned(recipe: Recipe, progress: Progress) -> Recipe:
     weights = starting_weights(recipe)
     if weights is None or recipe.pretrained is None:
         return recipe
-    kept = bring(weights, progress)
+    kept = fetch(weights, progress)
     wanted = recipe.pretrained.partition("@")[2].lower()
     if not kept.sha256.startswith(wanted):
         raise ClassifierError(

@@ -22,7 +22,6 @@ from foveal.errors import ClassifierError, MissingPartError, OutputError, UsageE
 from foveal.models.catalog import create_model
 from foveal.models.weights import cache as kept_weights
 from foveal.models.weights import fetching, pretrained
-from foveal.models.weights.adapting import bring
 from foveal.models.weights.adding import add
 from foveal.models.weights.bundle import write_bundle
 from foveal.models.weights.fetching import fetch
@@ -305,7 +304,7 @@ def test_damaged_weights_are_fetched_again(cut, server, listed, small_file, cach
     whole = record.path.read_bytes()
     record.path.write_bytes(whole[:-1] + (b"" if cut else bytes([whole[-1] ^ 1])))
     assert kept_weights.verified(weights) is None
-    assert bring(weights, SILENT) == record and record.path.read_bytes() == whole
+    assert fetch(weights, SILENT) == record and record.path.read_bytes() == whole
 
 
 def test_damaged_weights_are_brought_again(tmp_path):

@@ -94,11 +94,6 @@ def in_grey(kernels: Tensor) -> Tensor:
     return kernels.sum(dim=1, keepdim=True)
 
 
-def bring(weights: PretrainedWeights, progress: Progress | None = None) -> cache.Kept:
-    """Return the record of `weights`, fetched first where they are not here, or damaged."""
-    return fetch(weights, progress or Progress())
-
-
 def create_pretrained(
     name: str,
     tag: str | None,
@@ -110,7 +105,7 @@ def create_pretrained(
 ) -> Network:
     """Return what `create_model` returns for a name with published weights; by default of their size."""
     weights = pretrained(name, tag)
-    bring(weights)
+    fetch(weights, Progress())
     entry = find(name)
     classes = entry.native_classes if classes is None else classes
     channels = COLOURS if channels is None else channels
