@@ -245,6 +245,7 @@ from foveal.training import loop
 rng = np.random.default_rng(5)
 pixels = np.concatenate([rng.normal(c, 25, (30, 12, 10, 3)) for c in ((200, 30, 30), (40, 190, 40), (110, 40, 160))])
 fruit = foveal.load(pixels.clip(0, 255).astype(np.uint8), np.repeat([0, 1, 2], 30), name="fruit")
+keras.utils.set_random_seed(5)  # the weights that the model begins with
 model = keras.Sequential([keras.Input((12, 10, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU(),
                           layers.GlobalAveragePooling2D(), layers.Dropout(0.2, seed=3), layers.Dense(3, "softmax")])
 quick = dict(epochs=4, learning_rate=0.03, batch_size=16, threads=1, progress=False)
