@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from foveal.errors import UsageError
+from foveal.models.anatomy.auxiliary import AuxiliaryHead, auxiliary_heads
 from foveal.models.anatomy.counting import SelfCounting
 from foveal.models.anatomy.receptive_field import Sight, Window
 from foveal.models.anatomy.trace import CANNOT_COPY, Node, Trace, refusal, trace
@@ -88,6 +89,7 @@ class Anatomy:
     output: str
     layers: tuple[Layer, ...] = field(repr=False)
     stages: tuple[Stage, ...] = field(repr=False)
+    auxiliary: tuple[AuxiliaryHead, ...]
     parameters: int
     trainable: int
     auxiliary_parameters: int
@@ -110,6 +112,14 @@ class Anatomy:
         from foveal.models.anatomy.cards import anatomy_card
 
         return anatomy_card(self)
+
+    def hanging_on(self, stage: Stage) -> list[AuxiliaryHead]:
+        """Return the auxiliary heads that hang on a stage's output, or on a layer inside it."""
+
+        def place(head: AuxiliaryHead) -> Stage:
+            return next((one for one in self.stages if head.after <= one.nodes.stop), self.stages[-1])
+
+        return [one for one in self.auxiliary if place(one) is stage]
 
     def svg(self) -> str:
         """Return the drawing as the text of an SVG file."""
@@ -135,6 +145,7 @@ class Anatomy:
             "activation_bytes": self.activation_bytes,
             "facts": dict(self.facts),
             "stages": [{"name": one.name, "module": one.module, **_numbers(one)} for one in self.stages],
+            "auxiliary_heads": [{"name": one.name, "parameters": one.parameters} for one in self.auxiliary],
             "layers": [{**one.to_dict(), **_numbers(one)} for one in self.layers],
         }
 
@@ -160,6 +171,7 @@ def inspect_network(network: nn.Module, channels: int, height: int, width: int, 
         output=_shape(traced.output),
         layers=tuple(_layer(node) for node in nodes if is_layer(node)),
         stages=_stages(network, traced),
+        auxiliary=auxiliary_heads(network, traced),
         parameters=sum(one.numel() for one in network.parameters()),
         trainable=sum(one.numel() for one in network.parameters() if one.requires_grad),
         auxiliary_parameters=sum(one.numel() for name, one in network.named_parameters() if name in auxiliary),

@@ -9,7 +9,7 @@ from foveal.models.anatomy.summary import pair, size
 
 HEAD = "head"  # what stands behind the last map
 TOTALS = (
-    "", "input", "parameters", "  trainable", "  auxiliary", "multiply-adds", "weights", "activations",
+    "", "input", "parameters", "  trainable", "  in training only", "multiply-adds", "weights in use", "activations",
     "receptive field", "last map", "stages", "layers", "",
 )  # fmt: skip
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from foveal.models.anatomy.anatomy import Anatomy, Stage, is_layer
+from foveal.models.anatomy.auxiliary import AuxiliaryHead
 from foveal.models.anatomy.trace import Node
 
 USUAL_DEPTH = 1  # stages, and what they are made of
@@ -41,16 +42,15 @@ def rows(anatomy: Anatomy, depth: int = USUAL_DEPTH) -> list[Row]:
 
     Blocks alike in a row are one row where they are not unfolded. A stage of one layer is one row.
     """
-    found: list[Row] = []
-    types = {call.name: call.type for call in anatomy.trace.calls}
-    for stage in anatomy.stages:
-        found += _of_stage(anatomy, stage, depth, types)
-    return found
+    return [row for stage in anatomy.stages for row in _of_stage(anatomy, stage, depth)]
 
 
 def lines(anatomy: Anatomy, *, depth: int = USUAL_DEPTH, width: int = 100) -> list[str]:
     """Return the lines of the table and of the totals, at most `width` wide where that can be."""
-    cells = [HEAD, *(_cells(row) for row in rows(anatomy, depth))]
+    cells = [HEAD]
+    for stage in anatomy.stages:
+        cells += map(_cells, _of_stage(anatomy, stage, depth))
+        cells += map(_cells_of_head, anatomy.hanging_on(stage))
     title = f"{anatomy.title}, input {'×'.join(map(str, anatomy.input))}"
     return [title, "", *table(cells, width), "", *(f"{what:<16}{said}" for what, said in totals(anatomy))]
 
@@ -147,7 +147,12 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _of_stage(anatomy: Anatomy, stage: Stage, depth: int, types: Mapping[str, str]) -> Iterator[Row]:
+def _cells_of_head(head: AuxiliaryHead) -> tuple[str, ...]:
+    return (head.name, f"{head.type}, in training only", "–", f"{head.parameters:,}", *("–",) * (len(HEAD) - 4))
+
+
+def _of_stage(anatomy: Anatomy, stage: Stage, depth: int) -> Iterator[Row]:
+    types = {call.name: call.type for call in anatomy.trace.calls}
     nodes = tuple(anatomy.trace.nodes[at] for at in stage.nodes)
     if len(nodes) == 1:
         yield Row(0, stage.name, described(nodes[0]), nodes)
@@ -234,11 +239,13 @@ def _kind(kind: str, nodes: Sequence[Node]) -> str:
     if kind not in PLAIN:
         alone = len(counted) == 1 and counted[0].window
         return f"{kind} {described(counted[0]).partition(' ')[2]}" if alone else kind
-    main = [node for node in counted if node.window] or counted
-    if not main or len({node.type for node in main}) > 1 or len(main) > MOST_WINDOWS:
+    main = [node for node in nodes if node.window] or counted
+    if not main or not counted or len(main) > MOST_WINDOWS:
         return "Sequential"
-    first, *others = map(described, main)
-    return ", ".join([first, *(one.removeprefix(f"{main[0].type} ") for one in others)])
+    said = [described(main[0])]
+    for before, node in pairwise(main):
+        said.append(described(node).removeprefix(f"{node.type} " if node.type == before.type else ""))
+    return ", ".join(said)
 
 
 def _folded(parts: Iterable[Row]) -> Iterator[Row]:

@@ -9,16 +9,18 @@ from itertools import groupby
 from markupsafe import Markup
 
 from foveal.models.anatomy.anatomy import Anatomy, Stage
+from foveal.models.anatomy.auxiliary import AuxiliaryHead
 from foveal.models.anatomy.summary import count, pair
 from foveal.models.drawing.block_figure import block_figure
 from foveal.models.drawing.layout import LETTER
-from foveal.models.drawing.strokes import arrow, badge, polygon, text
+from foveal.models.drawing.strokes import arrow, badge, path, polygon, text
 from foveal.models.drawing.wiring import Kind, is_passage, kinds, unit_of
 from foveal.web.assets import asset
 from foveal.web.svg import element, written
 
 NAMESPACE = "http://www.w3.org/2000/svg"
-OVERVIEW, ALONE, ROW, PANEL = 430.0, 740.0, 66.0, 860.0  # widths of the stages beside blocks and alone; of blocks
+OVERVIEW, ALONE, PANEL = 470.0, 740.0, 860.0  # widths of the stages beside blocks and alone; of blocks
+ROW, AUXILIARY_ROW = 66.0, 40.0  # heights of a stage and of an auxiliary head
 EDGE, HEAD = 28.0, 96.0  # margin, height of the title
 MOST_KINDS = 9
 SMALL = 5.8  # width of a small letter
@@ -36,7 +38,8 @@ def drawing(anatomy: Anatomy) -> Markup:
     shown = found[:MOST_KINDS]
     figures, used, deep = _flowed([block_figure(kind, anatomy) for kind in shown])
     column = OVERVIEW if shown else ALONE
-    tall = max(ROW * len(anatomy.stages) + 14, deep) + HEAD + 62
+    stages = ROW * len(anatomy.stages) + AUXILIARY_ROW * len(anatomy.auxiliary) + 14
+    tall = max(stages, deep) + HEAD + 62
     wide = EDGE * 2 + max(column + (used + 34 if shown else 0), len(anatomy.title) * 12.4, LEAST)
     left_out = len(found) - len(shown)
     sight = f"a cell of the last map sees {pair(anatomy.receptive_field)} pixels" if anatomy.receptive_field[0] else ""
@@ -91,13 +94,30 @@ def _stages(anatomy: Anatomy, found: Sequence[Kind], width: float) -> list[Marku
             parts.append(text(x + (22 if letter else 0), y + 47, said, class_="small" if letter else "small quiet"))
             x += (34 if letter else 12) + SMALL * len(said)
         y += ROW
+        for head in anatomy.hanging_on(stage):
+            parts += _auxiliary(head, y, width, ends=stage is anatomy.stages[-1])
+            y += AUXILIARY_ROW
     return parts
+
+
+def _auxiliary(head: AuxiliaryHead, y: float, width: float, *, ends: bool) -> list[Markup]:
+    """Return the row of an auxiliary head: beside the way from a stage to the next one, which goes on."""
+    middle, room = y + AUXILIARY_ROW / 2 - 2, int((width - 88 - 14) / SMALL)
+    costs = f"{count(head.parameters, digits=3)} param. · in training only"
+    said = _cut(f"{head.name} · {head.type}", room - len(costs) - 3)
+    return [
+        path("wire", "M", 38, y - 6, "V", middle if ends else y + AUXILIARY_ROW - 6),
+        path("wire", "M", 38, middle, "H", 72),
+        element("rect", class_="input", x=72, y=middle - 14, width=width - 72, height=28, rx=8),
+        text(88, middle + 4, said, class_="small"),
+        text(width - 14, middle + 4, costs, class_="small quiet", anchor="end"),
+    ]
 
 
 def _made_of(anatomy: Anatomy, stage: Stage, found: Sequence[Kind], *, brief: bool) -> list[tuple[str, str]]:
     """Return what a stage is made of, in order: (letter of a kind of block, "× 3"), or ("", other layers in words).
 
-    Where it is to be `brief`, norms and activations are named only where nothing stronger stands.
+    Where it is to be `brief`, batch norms and activations are named only where nothing stronger stands.
     """
     starts = {call.start: (kind.letter, call.stop) for kind in found for call in kind.calls}
     parts: list[tuple[str, list[int]]] = []
@@ -121,7 +141,7 @@ def _chain(places: Sequence[int], anatomy: Anatomy, *, brief: bool) -> list[str]
     """Return the layers at `places` in words."""
     nodes = [anatomy.trace.nodes[at] for at in places]
     units = [unit_of(node) for node in nodes if not is_passage(node)]
-    strong = [unit.title for unit in units if unit.kind in ("conv", "pool", "dense")]
+    strong = [unit.title for unit in units if unit.kind in ("conv", "pool", "dense") or unit.title == "LRN"]
     return strong if brief and strong else [unit.title for unit in units]
 
 
@@ -176,7 +196,11 @@ def _told(anatomy: Anatomy, found: Sequence[Kind]) -> str:
     """Return the drawing in words."""
     stages = "; ".join(f"{stage.name} gives {stage.output}" for stage in anatomy.stages)
     blocks = "; ".join(f"kind {kind.letter} is {kind.type}, {len(kind.calls)} times" for kind in found)
-    return f"From top to bottom: {stages}.{f' Blocks: {blocks}.' if blocks else ''}"
+    heads = "; ".join(
+        f"{head.name} hangs on {stage.name}" for stage in anatomy.stages for head in anatomy.hanging_on(stage)
+    )
+    said = f"From top to bottom: {stages}.{f' Blocks: {blocks}.' if blocks else ''}"
+    return f"{said}{f' In training only: {heads}.' if heads else ''}"
 
 
 def _cut(words: str, most: int) -> str:

@@ -1,14 +1,15 @@
 """How the blocks of a network are wired: which kinds there are, and what feeds what in one of each.
 
 A block is a module in which paths meet again: where maps are added, put side by side, or multiplied. Blocks of one
-class with the same layers and windows are of one kind, however many channels they have.
+class with the same layers in the same order are of one kind, whatever their channels, windows and strides; the
+windows and strides that occur are all named.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from foveal.models.anatomy.anatomy import Anatomy
 from foveal.models.anatomy.summary import PLAIN, pair
@@ -22,7 +23,7 @@ SHORT = {
 }  # fmt: skip
 INPUT = -1  # the unit that stands for what enters a block
 FEW = 2  # sources of a layer from which on more make its block a dense one
-MOST_UNITS = 60  # drawn of one block
+WINDOWED = re.compile(r"(\D+)(\d+×\d+)(?: /([^\s,]+))?(.*)")  # the parts of a convolution's or pool's title
 
 
 @dataclass(frozen=True)
@@ -71,21 +72,21 @@ class Kind:
 def kinds(anatomy: Anatomy) -> list[Kind]:
     """Return the kinds of blocks in the order in which they first occur."""
     nodes = anatomy.trace.nodes
-    groups: dict[tuple[object, ...], list[Call]] = {}
-    dense: dict[int, Dense] = {}
+    groups: dict[tuple[object, ...], list[tuple[Call, Wiring | Dense]]] = {}
     for call in _blocks(anatomy):
-        if one := _dense(call, anatomy):  # how many layers it has makes no other kind of it
-            dense[call.start] = one
-        groups.setdefault((call.type, "dense") if one else _signature(call, nodes), []).append(call)
+        wiring = _dense(call, anatomy) or wire(range(call.start, call.stop), nodes)
+        groups.setdefault(_signature(call, wiring), []).append((call, wiring))
     found = []
-    for number, calls in enumerate(groups.values()):
+    for number, members in enumerate(groups.values()):
+        calls, wirings = zip(*members, strict=True)
         drawn = calls[0]
-        sizes = tuple(len(dense[call.start].layers) for call in calls if call.start in dense)
-        wiring = dense.get(drawn.start) or wire(range(drawn.start, drawn.stop), nodes)
+        sizes = tuple(len(one.layers) for one in wirings if isinstance(one, Dense))
+        plain = [one for one in wirings if isinstance(one, Wiring)]
         last = nodes[drawn.stop - 1]
         first = _entering(drawn, nodes)
         letter = chr(ord("A") + number) if number < 26 else str(number + 1)
-        found.append(Kind(letter, drawn.type, tuple(calls), sizes, drawn, wiring, first, _shape(last)))
+        wiring = _in_one(plain) if plain else wirings[0]
+        found.append(Kind(letter, drawn.type, calls, sizes, drawn, wiring, first, _shape(last)))
     return found
 
 
@@ -180,13 +181,36 @@ def _blocks(anatomy: Anatomy) -> list[Call]:
     return sorted(outer, key=lambda call: call.start)
 
 
-def _signature(call: Call, nodes: Sequence[Node]) -> tuple[object, ...]:
+def _signature(call: Call, wiring: Wiring | Dense) -> tuple[object, ...]:
     """Return what makes two blocks one kind: layers and joins in order, without channels, kernels and strides."""
-    span = range(call.start, call.stop)
-    units = wire(span, nodes)
-    order = {key: number for number, key in enumerate(units.units)}
-    titles = tuple(re.sub(r" /\S+", "", re.sub(r"\d+×\d+", _square, unit.title)) for unit in units.units.values())
-    return (call.type, titles, tuple((order[a], order[b]) for a, b in units.edges))
+    if isinstance(wiring, Dense):
+        return (call.type, "dense")  # how many layers it has makes no other kind of it
+    order = {key: number for number, key in enumerate(wiring.units)}
+    titles = tuple(re.sub(r" /\S+", "", re.sub(r"\d+×\d+", _square, unit.title)) for unit in wiring.units.values())
+    return (call.type, titles, tuple((order[a], order[b]) for a, b in wiring.edges))
+
+
+def _in_one(wirings: Sequence[Wiring]) -> Wiring:
+    """Return the first of wirings of one kind, each unit titled with the windows and strides that it has in any."""
+    first = wirings[0]
+    alike = zip(*(one.units.values() for one in wirings), strict=True)
+    units = {
+        key: replace(members[0], title=_title_of([one.title for one in members]))
+        for key, members in zip(first.units, alike, strict=True)
+    }
+    return replace(first, units=units)
+
+
+def _title_of(titles: Sequence[str]) -> str:
+    """Return ``conv 3×3 or 5×5 /1 or 2`` for ``conv 3×3`` and ``conv 5×5 /2``."""
+    found = [WINDOWED.fullmatch(one) for one in dict.fromkeys(titles)]
+    parts = [one.groups() for one in found if one]
+    if len(parts) < 2:
+        return titles[0]
+    windows = dict.fromkeys(one[1] for one in parts)
+    strides = dict.fromkeys(one[2] or "1" for one in parts)
+    strided = "" if [*strides] == ["1"] else f" /{' or '.join(strides)}"
+    return f"{parts[0][0]}{' or '.join(windows)}{strided}{parts[0][3]}"
 
 
 def _square(found: re.Match[str]) -> str:
