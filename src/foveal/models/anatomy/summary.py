@@ -47,7 +47,7 @@ def rows(anatomy: Anatomy, depth: int = USUAL_DEPTH) -> list[Row]:
 
 def lines(anatomy: Anatomy, *, depth: int = USUAL_DEPTH, width: int = 100) -> list[str]:
     """Return the lines of the table and of the totals, at most `width` wide where that can be."""
-    cells = [HEAD]
+    cells: list[tuple[str, ...]] = [HEAD]
     for stage in anatomy.stages:
         cells += map(_cells, _of_stage(anatomy, stage, depth))
         cells += map(_cells_of_head, anatomy.hanging_on(stage))

@@ -28,7 +28,7 @@ def block_figure(kind: Kind, anatomy: Anatomy) -> tuple[float, float, list[Marku
     if kind.sizes:
         where = f"{' + '.join(map(str, kind.sizes))} layers"
     elif where:
-        where += " alike but for channels"
+        where += " alike"
     lines = [
         _title(kind, anatomy),
         f"{kind.entering} → {kind.leaving}",

@@ -19,7 +19,7 @@ from foveal.web.assets import asset
 from foveal.web.svg import element, written
 
 NAMESPACE = "http://www.w3.org/2000/svg"
-OVERVIEW, ALONE, PANEL = 470.0, 740.0, 860.0  # widths of the stages beside blocks and alone; of blocks
+OVERVIEW, ALONE, PANEL = 430.0, 740.0, 860.0  # widths of the stages beside blocks and alone; of blocks
 ROW, AUXILIARY_ROW = 66.0, 40.0  # heights of a stage and of an auxiliary head
 EDGE, HEAD = 28.0, 96.0  # margin, height of the title
 MOST_KINDS = 9
