@@ -291,3 +291,14 @@ def test_branches_side_by_side_are_not_folded():
     network = create_model("googlenet", classes=10)
     names = [row.name for row in rows(inspect_network(network, 3, 64, 64)) if "branch" in row.name]
     assert names == [f"branch{number}" for number in (1, 2, 3, 4)] * 9
+
+
+def test_auxiliary_heads_stand_where_they_hang_and_the_column_sums_to_the_total():
+    anatomy = inspect_network(create_model("googlenet_2014"), 3, 224, 224)
+    assert [(one.name, one.parameters) for one in anatomy.auxiliary] == [("aux1", 3_188_840), ("aux2", 3_190_888)]
+    hanging = {stage.name: [one.name for one in anatomy.hanging_on(stage)] for stage in anatomy.stages}
+    assert [name for stage in hanging.values() for name in stage] == ["aux1", "aux2"]
+    stages = sum(stage.parameters for stage in anatomy.stages)
+    assert stages + sum(one.parameters for one in anatomy.auxiliary) == anatomy.parameters == 13_378_280
+    told = "\n".join(lines(anatomy, depth=0))
+    assert "in training only" in told and "3,190,888" in told
