@@ -117,7 +117,7 @@ def _auxiliary(head: AuxiliaryHead, y: float, width: float, *, ends: bool) -> li
 def _made_of(anatomy: Anatomy, stage: Stage, found: Sequence[Kind], *, brief: bool) -> list[tuple[str, str]]:
     """Return what a stage is made of, in order: (letter of a kind of block, "× 3"), or ("", other layers in words).
 
-    Where it is to be `brief`, batch norms and activations are named only where nothing stronger stands.
+    Where it is to be `brief`, norms and activations are named only where nothing stronger stands.
     """
     starts = {call.start: (kind.letter, call.stop) for kind in found for call in kind.calls}
     parts: list[tuple[str, list[int]]] = []
@@ -141,7 +141,7 @@ def _chain(places: Sequence[int], anatomy: Anatomy, *, brief: bool) -> list[str]
     """Return the layers at `places` in words."""
     nodes = [anatomy.trace.nodes[at] for at in places]
     units = [unit_of(node) for node in nodes if not is_passage(node)]
-    strong = [unit.title for unit in units if unit.kind in ("conv", "pool", "dense") or unit.title == "LRN"]
+    strong = [unit.title for unit in units if unit.kind in ("conv", "pool", "dense")]
     return strong if brief and strong else [unit.title for unit in units]
 
 
