@@ -302,3 +302,9 @@ def test_auxiliary_heads_stand_where_they_hang_and_the_column_sums_to_the_total(
     assert stages + sum(one.parameters for one in anatomy.auxiliary) == anatomy.parameters == 13_378_280
     told = "\n".join(lines(anatomy, depth=0))
     assert "in training only" in told and "3,190,888" in told
+
+
+def test_a_layer_that_shares_another_ones_weights_is_no_auxiliary_head():
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1), nn.Flatten(), nn.Linear(12, 2))
+    network[2].weight, network[2].bias = network[0].weight, network[0].bias
+    assert inspect_network(network, 3, 2, 2).auxiliary == ()

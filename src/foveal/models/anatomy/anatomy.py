@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from foveal.errors import UsageError
-from foveal.models.anatomy.auxiliary import AuxiliaryHead, auxiliary_heads
+from foveal.models.anatomy.auxiliary import AuxiliaryHead, auxiliary_heads, auxiliary_parameters, is_below
 from foveal.models.anatomy.counting import SelfCounting
 from foveal.models.anatomy.receptive_field import Sight, Window
 from foveal.models.anatomy.trace import CANNOT_COPY, Node, Trace, refusal, trace
@@ -79,9 +79,10 @@ class Anatomy:
     """A network read layer by layer. `print` shows it as a table, a notebook as a drawing and a table.
 
     `parameters` are all; `auxiliary_parameters` those of them that serve training only: of a network that names no
-    auxiliary modules, those that the pass did not use. `weight_bytes` are the others with their buffers.
-    `receptive_field` and `stride` (rows, columns) are those of a cell of the last map, which enters the head, in
-    pixels; (0, 0) where there is no map. `activation_bytes` is all that one image writes.
+    auxiliary modules, those that the pass did not use. `auxiliary` are the modules that hold no others.
+    `weight_bytes` are the others with their buffers. `receptive_field` and `stride` (rows, columns) are those of a
+    cell of the last map, which enters the head, in pixels; (0, 0) where there is no map. `activation_bytes` is all
+    that one image writes.
     """
 
     title: str
@@ -161,9 +162,9 @@ def inspect_network(network: nn.Module, channels: int, height: int, width: int, 
         traced = trace(network, channels, height, width)
     except CANNOT_COPY as error:
         raise UsageError(_why(network, channels, height, width, error, title)) from error
-    auxiliary = _auxiliary(network, traced)
+    auxiliary = auxiliary_parameters(network, traced)
     kept = [(name, one) for name, one in network.named_parameters() if name not in auxiliary]
-    buffers = [one for name, one in network.named_buffers() if not _below(name, getattr(network, "auxiliary", ()))]
+    buffers = [one for name, one in network.named_buffers() if not is_below(name, getattr(network, "auxiliary", ()))]
     nodes, sight = traced.nodes, traced.last_map
     return Anatomy(
         title=title or type(network).__name__,
@@ -171,7 +172,7 @@ def inspect_network(network: nn.Module, channels: int, height: int, width: int, 
         output=_shape(traced.output),
         layers=tuple(_layer(node) for node in nodes if is_layer(node)),
         stages=_stages(network, traced),
-        auxiliary=auxiliary_heads(network, traced),
+        auxiliary=auxiliary_heads(network, auxiliary, traced),
         parameters=sum(one.numel() for one in network.parameters()),
         trainable=sum(one.numel() for one in network.parameters() if one.requires_grad),
         auxiliary_parameters=sum(one.numel() for name, one in network.named_parameters() if name in auxiliary),
@@ -252,17 +253,6 @@ def _outermost(network: nn.Module, traced: Trace) -> list[str]:
         elif name in traced.ends:
             names.append(name)
     return names
-
-
-def _auxiliary(network: nn.Module, traced: Trace) -> set[str]:
-    modules: Sequence[str] = getattr(network, "auxiliary", ())
-    if modules or hasattr(network, "stages"):
-        return {name for name, _ in network.named_parameters() if _below(name, modules)}
-    return {name for name, _ in network.named_parameters() if name not in traced.used}
-
-
-def _below(name: str, modules: Sequence[str]) -> bool:
-    return any(name.startswith(f"{module}.") for module in modules)
 
 
 def _why(network: nn.Module, channels: int, height: int, width: int, error: Exception, title: str) -> str:

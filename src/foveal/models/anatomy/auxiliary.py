@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from torch import nn
@@ -23,21 +24,32 @@ class AuxiliaryHead:
     after: int
 
 
-def auxiliary_heads(network: nn.Module, traced: Trace) -> tuple[AuxiliaryHead, ...]:
-    """Return the heads in the order of the modules.
+def auxiliary_parameters(network: nn.Module, traced: Trace) -> set[str]:
+    """Return the names of the parameters that serve training only.
 
-    They are those that the network names; of one that names neither these nor stages, the outermost modules none of
-    whose parameters the pass used.
+    They are those of the modules that the network names; of one that names neither these nor stages, those that the
+    pass did not use.
     """
-    named: Sequence[str] = getattr(network, "auxiliary", ())
-    told = bool(named) or hasattr(network, "stages")
+    modules: Sequence[str] = getattr(network, "auxiliary", ())
+    if modules or hasattr(network, "stages"):
+        return {name for name, _ in network.named_parameters() if is_below(name, modules)}
+    return {name for name, _ in network.named_parameters() if name not in traced.used}
+
+
+def auxiliary_heads(network: nn.Module, auxiliary: AbstractSet[str], traced: Trace) -> tuple[AuxiliaryHead, ...]:
+    """Return the outermost modules whose parameters are all `auxiliary`, in the order of the modules."""
     found: list[AuxiliaryHead] = []
     after = 0
-    for name, module in network.named_modules():
-        parameters = {f"{name}.{key}" if name else key: one.numel() for key, one in module.named_parameters()}
-        unused = bool(parameters) and not parameters.keys() & traced.used
-        if name in named if told else unused and not any(name.startswith(f"{one.name}.") for one in found):
-            found.append(AuxiliaryHead(name, type(module).__name__, sum(parameters.values()), after))
+    for name, module in network.named_modules() if auxiliary else ():
+        own = {f"{name}.{key}" if name else key: one.numel() for key, one in module.named_parameters()}
+        if own and own.keys() <= auxiliary:
+            if not is_below(name, [one.name for one in found]):
+                found.append(AuxiliaryHead(name, type(module).__name__, sum(own.values()), after))
         elif not module._modules:
             after = traced.ends.get(name, after)
     return tuple(found)
+
+
+def is_below(name: str, modules: Sequence[str]) -> bool:
+    """Whether what is called `name` lies inside one of `modules`."""
+    return any(name.startswith(f"{module}.") for module in modules)

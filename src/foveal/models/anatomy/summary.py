@@ -42,14 +42,14 @@ def rows(anatomy: Anatomy, depth: int = USUAL_DEPTH) -> list[Row]:
 
     Blocks alike in a row are one row where they are not unfolded. A stage of one layer is one row.
     """
-    return [row for stage in anatomy.stages for row in _of_stage(anatomy, stage, depth)]
+    return [row for _, inside in _by_stage(anatomy, depth) for row in inside]
 
 
 def lines(anatomy: Anatomy, *, depth: int = USUAL_DEPTH, width: int = 100) -> list[str]:
     """Return the lines of the table and of the totals, at most `width` wide where that can be."""
     cells: list[tuple[str, ...]] = [HEAD]
-    for stage in anatomy.stages:
-        cells += map(_cells, _of_stage(anatomy, stage, depth))
+    for stage, inside in _by_stage(anatomy, depth):
+        cells += map(_cells, inside)
         cells += map(_cells_of_head, anatomy.hanging_on(stage))
     title = f"{anatomy.title}, input {'×'.join(map(str, anatomy.input))}"
     return [title, "", *table(cells, width), "", *(f"{what:<16}{said}" for what, said in totals(anatomy))]
@@ -151,8 +151,13 @@ def _cells_of_head(head: AuxiliaryHead) -> tuple[str, ...]:
     return (head.name, f"{head.type}, in training only", "–", f"{head.parameters:,}", *("–",) * (len(HEAD) - 4))
 
 
-def _of_stage(anatomy: Anatomy, stage: Stage, depth: int) -> Iterator[Row]:
+def _by_stage(anatomy: Anatomy, depth: int) -> Iterator[tuple[Stage, Iterator[Row]]]:
     types = {call.name: call.type for call in anatomy.trace.calls}
+    for stage in anatomy.stages:
+        yield stage, _of_stage(anatomy, stage, depth, types)
+
+
+def _of_stage(anatomy: Anatomy, stage: Stage, depth: int, types: Mapping[str, str]) -> Iterator[Row]:
     nodes = tuple(anatomy.trace.nodes[at] for at in stage.nodes)
     if len(nodes) == 1:
         yield Row(0, stage.name, described(nodes[0]), nodes)
