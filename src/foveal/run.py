@@ -97,9 +97,12 @@ class Run:
         return read_json(self.metrics_file)
 
     @property
-    def history(self) -> list[dict[str, float]]:
-        """One row an epoch: losses, accuracies, learning rate, seconds."""
-        return [{key: float(value) for key, value in row.items()} for row in read_csv(self.history_file)]
+    def history(self) -> list[dict[str, Any]]:
+        """One row an epoch: losses, accuracies, learning rate, seconds as numbers, and the stage as a text."""
+        return [
+            {key: value if key == "stage" else float(value) for key, value in row.items()}
+            for row in read_csv(self.history_file)
+        ]
 
     @property
     def splits(self) -> list[dict[str, str]]:

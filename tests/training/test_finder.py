@@ -13,9 +13,9 @@ from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 from foveal.training import finder
 from foveal.training.finder import judged, longest_fall, range_test, smooth
-from foveal.training.loop import TrainingData
 from foveal.training.recipe import Recipe
 from foveal.training.seeding import own_random_state
+from foveal.training.stage import TrainingData
 from foveal.workflows.network import build
 
 RATES = np.logspace(-7, 1, 161).tolist()

@@ -19,9 +19,10 @@ from foveal.models.network import Heads
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 from foveal.run import Run
-from foveal.training.loop import Fit, TrainingData, class_weights, fit, learn, validate
+from foveal.training.loop import Fit, class_weights, fit, learn, validate
 from foveal.training.recipe import Recipe
 from foveal.training.schedule import Schedule
+from foveal.training.stage import TrainingData
 from foveal.training.state import TrainingState
 
 PREPROCESS = Preprocess(1, 24, 24, 16, 16, "stretch", (0.3,), (0.35,))
@@ -78,7 +79,7 @@ def test_early_stopping_stops_and_gives_the_best_weights_back(tmp_path):
     losses = [row["validation_loss"] for row in run.history]
     assert result.stopped_early and result.epochs == result.best_epoch + 3 < 60
     assert losses[-1] > min(losses) == losses[result.best_epoch - 1]
-    loss, accuracy = validate(network, data, PREPROCESS, resolved(), torch.device("cpu"))
+    loss, accuracy = validate(network, data, PREPROCESS.normalise, resolved(), torch.device("cpu"))
     assert loss == min(losses) and accuracy == run.history[result.best_epoch - 1]["validation_accuracy"]
 
 

@@ -18,7 +18,10 @@ from foveal.models.weights.adding import add
 from foveal.training import loop
 from foveal.training.recipe import LEARNING_RATES, read_recipe
 
-SMALL = {"model": "squeezenet1_1", "pretrained": "mine", "size": 32, "epochs": 2, "batch_size": 8, "progress": False}
+SMALL = {
+    "model": "squeezenet1_1", "pretrained": "mine", "transfer": "none", "size": 32, "epochs": 2, "batch_size": 8,
+    "progress": False,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -75,11 +78,11 @@ def test_an_interrupted_run_goes_on_exactly(class_folders, tmp_path, monkeypatch
     whole = foveal.train(class_folders, out=tmp_path / "whole", **SMALL)
     end_epoch = loop.end_epoch
 
-    def stop(state, *args, **more):
-        if state.position.epoch == 1:
-            state.save(foveal.Run(tmp_path / "cut"))
+    def stop(work):
+        if work.state.position.epoch == 1:
+            work.state.save(foveal.Run(tmp_path / "cut"))
             raise Interrupted("stopped")
-        return end_epoch(state, *args, **more)
+        return end_epoch(work)
 
     monkeypatch.setattr(loop, "end_epoch", stop)
     with pytest.raises(Interrupted):

@@ -221,7 +221,9 @@ class Classifier:
                 result = engine_probabilities(engine_logits(self.runner, self.preprocess, pixels, rows=rows))
             else:
                 device = next(self.network.parameters()).device
-                result = probabilities(logits(self.network, self.preprocess, pixels, rows=rows, device=device))
+                result = probabilities(
+                    logits(self.network, self.preprocess.normalise, pixels, rows=rows, device=device)
+                )
         if not np.isfinite(result).all():
             raise ClassifierError(f"{self} answers with values that are no numbers; its weights are out of range.")
         return result

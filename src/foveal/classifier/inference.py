@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-from foveal.preprocess import Preprocess
 
 BATCH = 256
 DECIMALS = 9
@@ -15,7 +15,7 @@ DECIMALS = 9
 @torch.inference_mode()
 def logits(
     network: nn.Module,
-    preprocess: Preprocess,
+    normalise: Callable[[Tensor], Tensor],
     pixels: np.ndarray,
     *,
     rows: np.ndarray | None = None,
@@ -24,6 +24,8 @@ def logits(
     batch_size: int = BATCH,
 ) -> Tensor:
     """Return float32 logits (N, classes) on the CPU for uint8 `pixels` (N, H, W, C), or for those at `rows`.
+
+    `normalise` makes of a batch of them what the network takes: that of the preprocessing.
 
     The network must be on `device`; it is asked in eval mode and left in the mode it was in.
     """
@@ -34,7 +36,7 @@ def logits(
         for start in range(0, len(pixels) if rows is None else len(rows), batch_size):
             part = slice(start, start + batch_size)
             batch = torch.as_tensor(pixels[part if rows is None else rows[part]]).to(device)  # (B, H, W, C)
-            x = preprocess.normalise(batch)  # (B, C, H, W)
+            x = normalise(batch)  # (B, C, H, W)
             parts.append(network(x if channels_last else x.contiguous()).float())
         return torch.cat(parts).cpu()
     finally:

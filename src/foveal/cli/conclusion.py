@@ -29,6 +29,12 @@ def print_conclusion(run: Run) -> None:
     typer.echo(
         f"training       {epochs} in {duration(training['seconds'])}, best epoch {training['best_epoch']}{early}"
     )
+    for stage in training.get("stages", []):
+        if stage["epochs"]:
+            typer.echo(
+                f"  {stage['name']}: {stage['epochs']} epochs in {duration(stage['seconds'])}, best validation loss "
+                f"{stage['validation_loss']:.4f} ({stage['validation_accuracy']:.1%}) in epoch {stage['best_epoch']}"
+            )
     typer.echo(f"report         {run.report_file}")
     typer.echo(f"classifier     {run.classifier_dir}")
 

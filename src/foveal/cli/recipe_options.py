@@ -13,7 +13,8 @@ import typer
 from foveal.cli.completion import complete_model, complete_preset
 from foveal.cli.parsing import parse_pairs, parse_size
 
-DATA, SIGHT, NETWORK, TRAINING, MACHINE = "Data", "What the network sees", "Network", "Training", "Machine"
+DATA, SIGHT, NETWORK, TRANSFER = "Data", "What the network sees", "Network", "Transfer from pretrained weights"
+TRAINING, MACHINE = "Training", "Machine"
 
 
 class Fit(StrEnum):
@@ -41,6 +42,27 @@ class Schedule(StrEnum):
     step = "step"
     plateau = "plateau"
     constant = "constant"
+
+
+class Transfer(StrEnum):
+    feature_extraction = "feature_extraction"
+    fine_tune = "fine_tune"
+    full = "full"
+    none = "none"
+
+
+class Head(StrEnum):
+    linear = "linear"
+    dense128 = "dense128"
+    dense256 = "dense256"
+    flatten256 = "flatten256"
+
+
+class FeaturesEngine(StrEnum):
+    auto = "auto"
+    torch = "torch"
+    onnx = "onnx"
+    openvino = "openvino"
 
 
 class Loss(StrEnum):
@@ -90,6 +112,37 @@ def recipe_options(
             panel=NETWORK,
             help="Start from published weights: alone the default ones, or a tag of `foveal weights list`.",
         ),
+    ] = None,
+    transfer: Annotated[
+        Transfer | None,
+        option(panel=TRANSFER, help="What learns: a new head, then the last block, or all (default: by data size)."),
+    ] = None,
+    head: Annotated[
+        Head | None, option(panel=TRANSFER, help="A new head by name (default: the network's own).")
+    ] = None,
+    unfreeze: Annotated[
+        str | None,
+        option(panel=TRANSFER, help="Second stage: last_block, all, or a number of layers."),
+    ] = None,
+    layer_decay: Annotated[
+        float | None,
+        option(panel=TRANSFER, help="Second stage: how the rate falls, block by block (default: 0.7)."),
+    ] = None,
+    head_epochs: Annotated[
+        int | None, option(panel=TRANSFER, help="First stage: passes, where a second follows (default: 60).")
+    ] = None,
+    head_learning_rate: Annotated[
+        float | None, option(panel=TRANSFER, help="First stage: the highest rate (default: by optimiser).")
+    ] = None,
+    head_schedule: Annotated[
+        Schedule | None, option(panel=TRANSFER, help="First stage: how the rate moves (default: as --schedule).")
+    ] = None,
+    head_patience: Annotated[
+        int | None, option(panel=TRANSFER, help="First stage: as --patience, which is the default.")
+    ] = None,
+    features_engine: Annotated[
+        FeaturesEngine | None,
+        option(panel=TRANSFER, help="What computes the frozen network's features (default: the fastest installed)."),
     ] = None,
     data_dir: Annotated[
         Path | None, option(panel=DATA, help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
@@ -217,6 +270,15 @@ def recipe_options(
         "model": model,
         "model_options": parse_pairs(model_option, "--model-option") if model_option else None,
         "pretrained": pretrained,
+        "transfer": transfer.value if transfer else None,
+        "head": head.value if head else None,
+        "unfreeze": int(unfreeze) if unfreeze and unfreeze.isdecimal() else unfreeze,
+        "layer_decay": layer_decay,
+        "head_epochs": head_epochs,
+        "head_learning_rate": head_learning_rate,
+        "head_schedule": head_schedule.value if head_schedule else None,
+        "head_patience": head_patience,
+        "features_engine": features_engine.value if features_engine else None,
         "epochs": epochs,
         "epoch_images": epoch_images,
         "time_limit_s": time_limit,

@@ -32,7 +32,7 @@ def decode_all(
         return np.require(images.pixels, requirements=["C", "W"]), {}  # they are what the network takes
     size = int(np.prod(shape, dtype=np.int64))
     try:
-        pixels = _mapped(shape, size, scratch) if size > memory_gib * GIB else np.zeros(shape, np.uint8)
+        pixels = mapped(shape, scratch, np.uint8) if size > memory_gib * GIB else np.zeros(shape, np.uint8)
         failures = images.decode(rows, preprocess, pixels, progress)
     except MemoryError as error:
         raise ResourceError(
@@ -78,12 +78,16 @@ def _histogram(values: np.ndarray) -> np.ndarray:
     return counts
 
 
-def _mapped(shape: tuple[int, ...], size: int, scratch: Path) -> np.ndarray:
+def mapped(shape: tuple[int, ...], scratch: Path, dtype: type[np.generic]) -> np.ndarray:
+    """Return an array of `shape` that lies in an unnamed file in the folder `scratch` and vanishes with the process.
+
+    Raises OutputError when the disk cannot hold it.
+    """
     with saying_why(scratch):
         scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=scratch, prefix=".pixels-") as file:
-            _reserve(file.fileno(), size)
-            return np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)  # holds the file open after this block
+            _reserve(file.fileno(), int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)  # holds the file open after this block
 
 
 def _reserve(handle: int, size: int) -> None:

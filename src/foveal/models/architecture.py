@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from foveal.models.network import Network
 
 COMMON = ("classes", "channels", "height", "width")  # what every builder is told; anything else is an option
+HEAD = "head"  # an option of every network: one of these in the place of its own last layers, see `heads`
+HEADS = ("linear", "dense128", "dense256", "flatten256")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from foveal.errors import UsageError, nearest
-from foveal.models.architecture import Architecture
+from foveal.models.architecture import HEAD, HEADS, Architecture
 from foveal.models.foreign.entry import Foreign, foreign, is_foreign, plain
 from foveal.models.gallery import ENTRIES
 
@@ -58,7 +58,8 @@ def create_model(
         classes: number of classes; as published by default (1000 of ImageNet, 10 digits).
         channels: 1 for grey, 3 for colour, or any other number; as published by default.
         size: (height, width) of the input; the architecture's native size by default.
-        options: the architecture's own options, e.g. ``{"activation": "relu"}``.
+        options: the architecture's own options, e.g. ``{"activation": "relu"}``; and, of each of the catalog,
+            ``head``, one of `heads` to stand in the place of its own last layers.
         pretrained: True, or a tag of `foveal weights list`: published weights, fetched where they are not here.
             Options that they need are set; the layers that answer with another number of classes than theirs are
             new; for one grey channel the first convolution's kernels are summed over the colours.
@@ -85,7 +86,13 @@ def create_model(
         least = entry.smallest
         raise UsageError(f"{entry.name} needs at least {least}×{least} pixels, not {height}×{width}.")
     chosen = {**entry.options(), **checked_options(entry, options or {})}
-    return entry.build()(classes=classes, channels=channels, height=height, width=width, **chosen)
+    head = None if isinstance(entry, Foreign) else chosen.pop(HEAD, None)
+    network = entry.build()(classes=classes, channels=channels, height=height, width=width, **chosen)
+    if head is None:
+        return network
+    from foveal.models.heads import with_head
+
+    return with_head(network, head, classes=classes, shape=(channels, height, width))
 
 
 def refuse_mistyped(
@@ -117,6 +124,13 @@ def checked_options(entry: Architecture, options: Mapping[str, Any]) -> dict[str
         key = name.replace("-", "_")
         if key not in known and isinstance(entry, Foreign) and entry.takes(key):
             checked[key] = plain(value)
+            continue
+        if key == HEAD and not isinstance(entry, Foreign):
+            if entry.loss != "cross_entropy":
+                raise UsageError(f"{entry.name} answers with penalties, not with logits; it takes no head by name.")
+            if value not in HEADS:
+                raise UsageError(f'There is no head "{value}"; choose {", ".join(HEADS)}.{nearest(str(value), HEADS)}')
+            checked[key] = value
             continue
         if key not in known:
             raise UsageError(

@@ -31,10 +31,11 @@ from foveal.models.network import Network
 from foveal.progress import Progress
 from foveal.run import Run
 from foveal.sklearn.samples import ParameterError, SampleError, Samples, group_names, named, shaped
-from foveal.training.loop import Fit, TrainingData
+from foveal.training.loop import Fit
 from foveal.training.loop import fit as fit_network
 from foveal.training.recipe import Recipe
 from foveal.training.seeding import own_random_state
+from foveal.training.stage import TrainingData
 
 
 class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,26 @@ STATE, DIGEST = "state", "sha256"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds: tensors by part (network, optimizer, random), and a JSON state."""
+    """What a checkpoint file holds: tensors by part (network, optimizer, random), and a JSON state.
+
+    `best` is the network of the best epoch, where that is neither the one at hand nor on disk yet.
+    """
 
     network: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     random: dict[str, Tensor]
     state: dict[str, Any]
+    best: dict[str, Tensor] = field(default_factory=dict)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` to a temporary name, flush it, and rename it over `path`. It carries its own SHA-256."""
-    parts = {"network": checkpoint.network, "optimizer": checkpoint.optimizer, "random": checkpoint.random}
+    parts = {
+        "network": checkpoint.network,
+        "optimizer": checkpoint.optimizer,
+        "random": checkpoint.random,
+        "best": checkpoint.best,
+    }
     tensors = {
         f"{part}/{name}": tensor.detach().cpu().contiguous()
         for part, named in parts.items()
@@ -53,7 +62,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise ValueError("its SHA-256 is not the one that was written with it")
         state = json.loads(metadata[STATE])
         newer = state.pop("schema_version") > SCHEMA_VERSION
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "optimizer": {}, "random": {}}
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "optimizer": {}, "random": {}, "best": {}}
         for key, tensor in tensors.items():
             part, name = key.split("/", 1)
             parts[part][name] = tensor

@@ -26,8 +26,9 @@ from foveal.errors import Interrupted
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 from foveal.training.interrupt import StopRequest
-from foveal.training.loop import TrainingData, class_weights, learn
+from foveal.training.loop import class_weights, learn
 from foveal.training.recipe import Recipe
+from foveal.training.stage import TrainingData
 from foveal.training.state import TrainingState
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 160

@@ -24,9 +24,10 @@ class EpochRow:
     images_per_s: float
     best: int  # 1 where the validation loss was the lowest so far
     images: int = 0  # learned from; Foveal 0.1.0 did not write it down
+    stage: str = ""  # of a transfer: head, last block, …
 
     def sentence(self, epochs: int, left_s: float) -> str:
-        """Return the line that is printed after the epoch."""
+        """Return the line that is printed after the epoch; `epochs` is how many there will have been at the end."""
         return (
             f"epoch {self.epoch:>{len(str(epochs))}}/{epochs}"
             f"  train {self.train_loss:.4f} {self.train_accuracy:.1%}"

@@ -27,23 +27,14 @@ from foveal.run import Run
 from foveal.training.history import LEGEND, EpochRow, write_history
 from foveal.training.interrupt import StopRequest, interrupted
 from foveal.training.losses import training_loss, validation_loss
+from foveal.training.pace import Pace
 from foveal.training.recipe import Recipe
-from foveal.training.state import Position, TrainingState
+from foveal.training.stage import Frozen, TrainingData, TrainingStage
+from foveal.training.state import Position, TrainingState, position_reached, take_best
 from foveal.training.time_limit import TimeLimit
 
 CHECKPOINT_EVERY_S = 120.0
 SPEAK_EVERY_S = 0.25
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingData:
-    """Decoded images (N, H, W, C) uint8 with labels (N,), and which rows serve training and validation."""
-
-    pixels: np.ndarray
-    labels: np.ndarray
-    train: np.ndarray
-    validation: np.ndarray
-    classes: int
 
 
 @dataclass(frozen=True)
@@ -57,6 +48,20 @@ class Fit:
     seconds: float  # of learning, without the validation passes
     images: int  # learned from, over all epochs
     images_per_s: float
+    best_stage: int = 0
+    stages: tuple[StageFit, ...] = ()  # of a training that has more than one, or a name for it
+
+
+@dataclass(frozen=True)
+class StageFit:
+    """How one stage went."""
+
+    name: str
+    epochs: int
+    best_epoch: int  # counted through all stages
+    validation_loss: float  # of that epoch
+    validation_accuracy: float
+    seconds: float  # of learning
 
 
 def fit(
@@ -68,12 +73,74 @@ def fit(
     progress: Progress,
     tell: Callable[[Sequence[EpochRow]], None] = lambda _: None,
 ) -> Fit:
-    """Train `network` by a resolved `recipe` and leave the weights of its best epoch in it.
+    """Train `network` by a resolved `recipe` in one stage, as `fit_stages` does."""
+    stage = TrainingStage("", network, lambda: data, preprocess.normalise, recipe)
+    return fit_stages([stage], run, progress, tell)
+
+
+def fit_stages(
+    stages: Sequence[TrainingStage],
+    run: Run,
+    progress: Progress,
+    tell: Callable[[Sequence[EpochRow]], None] = lambda _: None,
+    start_anew: Callable[[], None] = lambda: None,
+) -> Fit:
+    """Train by one stage after the other and leave the weights of the best epoch of all in their networks.
 
     Goes on from the run's last checkpoint where there is one. `tell` is handed all epochs so far, when
-    training begins or goes on and after every epoch. Raises Interrupted after Ctrl-C (the run is kept),
+    training begins or goes on and after every epoch. `start_anew` brings the networks to where training began; it
+    is called where a later stage brought nothing better. Raises Interrupted after Ctrl-C (the run is kept),
     TrainingError when the loss is no number, ResourceError out of memory.
     """
+    at = position_reached(run)
+    while True:
+        stage = stages[at.stage]
+        at = fit_stage(stage, at, run, progress, tell, epochs_after=_epochs(stages[at.stage + 1 :]))
+        if at.best_stage != at.stage:
+            start_anew()
+        take_best([stage.network for stage in stages], at, run)
+        if at.out_of_time or at.stage + 1 == len(stages):
+            break
+        at = at.next_stage()
+
+    seconds, images = sum(row.seconds for row in at.history), sum(row.images for row in at.history)
+    stopped_early = at.epochs < at.before + _epochs(stages[at.stage :]) and not at.out_of_time
+    return Fit(
+        epochs=at.epochs,
+        best_epoch=at.best_epoch,
+        stopped_early=stopped_early,
+        out_of_time=at.out_of_time,
+        seconds=seconds,
+        images=images,
+        images_per_s=images / max(seconds, 1e-9),
+        best_stage=at.best_stage,
+        stages=tuple(_stage_fit(stage.name, at.history) for stage in stages if stage.name),
+    )
+
+
+def _stage_fit(name: str, history: Sequence[EpochRow]) -> StageFit:
+    rows = [row for row in history if row.stage == name]
+    best = min(rows, key=lambda row: row.validation_loss, default=None)
+    if best is None:
+        return StageFit(name, 0, 0, math.inf, 0.0, 0.0)
+    seconds = sum(row.seconds for row in rows)
+    return StageFit(name, len(rows), best.epoch, best.validation_loss, best.validation_accuracy, round(seconds, 3))
+
+
+def _epochs(stages: Sequence[TrainingStage]) -> int:
+    return sum(stage.recipe.epochs or 1 for stage in stages)
+
+
+def fit_stage(
+    stage: TrainingStage,
+    start: Position,
+    run: Run,
+    progress: Progress,
+    tell: Callable[[Sequence[EpochRow]], None],
+    epochs_after: int,
+) -> Position:
+    """Train by one stage from `start`, or from the checkpoint within it, and return where it ended."""
+    recipe, data = stage.recipe, stage.data()
     epochs, device = recipe.epochs or 1, torch.device(recipe.device)
     batches = Batches(
         data.pixels,
@@ -84,62 +151,80 @@ def fit(
         device=device,
         epoch_images=recipe.epoch_images,
     )
-    state = TrainingState.begin(network, recipe, steps=epochs * len(batches))
-    if state.restore(run):
-        write_history(run.history_file, state.position.history)  # a kill may have come before its last row
-        progress.line(f"going on after epoch {state.position.epoch}, batch {state.position.batch} of the next")
-    at = state.position
-    limit = TimeLimit(recipe.time_limit_s, at.elapsed_s, at.closing_s, validation_images=len(data.validation))
-    tell(at.history)
-    weights = class_weights(data, recipe.class_weights, device)
-    advice = f"try a --batch-size below {recipe.batch_size} or a smaller --size"
-
-    steps_done = at.epoch * len(batches) + at.batch
-    with (
-        StopRequest() as stop,
-        saying_out_of_memory(advice),
-        progress.stage("training", epochs * len(batches), done=steps_done) as stage,
-    ):
-        work = Work(state, batches, preprocess, weights, recipe, run, limit, stop, stage)
-        progress.line(LEGEND)
-        while at.epoch < epochs and not at.out_of_time and not out_of_patience(at, recipe.patience):
-            began = time.monotonic()
-            learn_epoch(work)
-            learned = time.monotonic()
-            row = end_epoch(state, data, preprocess, recipe, work.rate(at.batch - 1))
-            at.closing_s = limit.closing_s = time.monotonic() - learned
-            at.elapsed_s, at.out_of_time = limit.elapsed_s, at.out_of_time or limit.is_over
-            state.save(run)
-            state.keep_best(run)
-            write_history(run.history_file, at.history)
-            tell(at.history)
-            ended = time.monotonic()
-            limit.closing_s = ended - learned  # writing included
-            stage.advance(max(at.epoch * len(batches) - stage.done, 0))
-            left_s = 0.0 if at.out_of_time else min((ended - began) * (epochs - at.epoch), limit.left_s)
-            progress.line(row.sentence(epochs, left_s))
-            if stop:
-                raise interrupted(run.path, recipe.model)
-
-    state.take_best(run)
-    seconds, images = sum(row.seconds for row in at.history), sum(row.images for row in at.history)
-    stopped_early = at.epoch < epochs and not at.out_of_time
-    return Fit(at.epoch, at.best_epoch, stopped_early, at.out_of_time, seconds, images, images / max(seconds, 1e-9))
+    with Frozen(stage.network, stage.shares) as frozen:
+        state = TrainingState.begin(stage.network, recipe, epochs * len(batches), stage.shares)
+        state.position = start
+        if state.restore(run):
+            write_history(run.history_file, state.position.history)  # a kill may have come before its last row
+            progress.line(f"going on after epoch {state.position.epochs}, batch {state.position.batch} of the next")
+        at = state.position
+        limit = TimeLimit(
+            None if recipe.time_limit_s is None else recipe.time_limit_s - at.stage_began_s,
+            at.elapsed_s - at.stage_began_s,
+            at.closing_s,
+            validation_images=len(data.validation),
+        )
+        tell(at.history)
+        weights = class_weights(data, recipe.class_weights, device)
+        advice = f"try a --batch-size below {recipe.batch_size} or a smaller --size"
+        title = f"training the {stage.name}" if stage.name else "training"
+        steps_done = at.epoch * len(batches) + at.batch
+        with (
+            StopRequest() as stop,
+            saying_out_of_memory(advice),
+            progress.stage(title, epochs * len(batches), done=steps_done) as shown,
+        ):
+            work = Work(stage, state, frozen, batches, data, weights, run, limit, stop, shown)
+            if not at.epochs:
+                progress.line(LEGEND)
+            pace = Pace(stage, progress)
+            while at.epoch < epochs and not at.out_of_time and not out_of_patience(at, recipe.patience):
+                began = time.monotonic()
+                learn_epoch(work)
+                learned = time.monotonic()
+                row = end_epoch(work)
+                at.closing_s = limit.closing_s = time.monotonic() - learned
+                at.elapsed_s, at.out_of_time = work.elapsed_s, at.out_of_time or limit.is_over
+                ending = at.epoch == epochs or at.out_of_time or out_of_patience(at, recipe.patience) or bool(stop)
+                if pace.is_due(ending=ending):
+                    state.save(run)
+                    state.keep_best(run)
+                    write_history(run.history_file, at.history)
+                    tell(at.history)
+                ended = time.monotonic()
+                limit.closing_s = ended - learned  # writing included
+                shown.advance(max(at.epoch * len(batches) - shown.done, 0))
+                left_s = 0.0 if at.out_of_time else min((ended - began) * (epochs - at.epoch), limit.left_s)
+                pace.say(row, at.before + epochs + epochs_after, left_s, ending=ending)
+                if stop:
+                    raise interrupted(run.path, recipe.model)
+    return at
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
     """What the steps of a training work with."""
 
+    stage: TrainingStage
     state: TrainingState
+    frozen: Frozen
     batches: Batches
-    preprocess: Preprocess
+    data: TrainingData
     weights: Tensor | None  # (classes,) of the loss
-    recipe: Recipe
     run: Run
     limit: TimeLimit
     stop: StopRequest
-    stage: Stage
+    shown: Stage
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the stage."""
+        return self.stage.recipe
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of the whole training so far."""
+        return self.state.position.stage_began_s + self.limit.elapsed_s
 
     def rate(self, batch: int) -> float:
         """Return the learning rate of `batch` of the epoch at hand, now."""
@@ -152,7 +237,7 @@ def learn_epoch(work: Work) -> None:
     Raises Interrupted, after a checkpoint, when somebody asked to stop; TrainingError when the loss is no number.
     """
     state, recipe, limit, at = work.state, work.recipe, work.limit, work.state.position
-    state.network.train()
+    work.frozen.train_mode()
     limit.steps_begin()
     saved = spoke = time.monotonic()
     started = saved - at.seconds
@@ -161,7 +246,7 @@ def learn_epoch(work: Work) -> None:
     correct = torch.tensor(at.correct, device=state.device)
 
     for pixels, labels in work.batches.of_epoch(at.epoch, start=at.batch):
-        x = work.preprocess.normalise(pixels)
+        x = work.stage.normalise(pixels)
         loss, hits = learn(state, x, labels, work.weights, recipe, work.rate(at.batch))
         loss_sum += loss * len(labels)
         correct += hits
@@ -176,7 +261,7 @@ def learn_epoch(work: Work) -> None:
             say(work, float(loss_sum), int(correct))
         if work.stop or now - saved > CHECKPOINT_EVERY_S:
             at.loss_sum, at.correct, at.seconds = float(loss_sum), int(correct), now - started
-            at.elapsed_s = limit.elapsed_s
+            at.elapsed_s = work.elapsed_s
             state.save(work.run)
             saved = now
         if work.stop:
@@ -211,17 +296,19 @@ def learn(
     return loss.detach(), (output.detach().argmax(1) == labels).sum()
 
 
-def end_epoch(
-    state: TrainingState, data: TrainingData, preprocess: Preprocess, recipe: Recipe, rate: float
-) -> EpochRow:
+def end_epoch(work: Work) -> EpochRow:
     """Ask the validation images, note the epoch, and return its row. TrainingError when a loss is no number."""
+    state, recipe = work.state, work.recipe
     at = state.position
     refuse_divergence(at.loss_sum, at, recipe)
-    validation_loss, validation_accuracy = validate(state.network, data, preprocess, recipe, state.device)
+    rate = work.rate(at.batch - 1)
+    validation_loss, validation_accuracy = validate(
+        state.network, work.data, work.stage.normalise, recipe, state.device
+    )
     refuse_divergence(validation_loss, at, recipe)
     better = validation_loss < at.best_loss
     row = EpochRow(
-        epoch=at.epoch + 1,
+        epoch=at.epochs + 1,
         train_loss=at.loss_sum / at.seen,
         train_accuracy=at.correct / at.seen,
         validation_loss=validation_loss,
@@ -231,9 +318,12 @@ def end_epoch(
         images_per_s=at.seen / max(at.seconds, 1e-9),
         best=int(better),
         images=at.seen,
+        stage=work.stage.name,
     )
     if better:
-        at.best_loss, at.best_epoch = validation_loss, row.epoch
+        at.best_loss, at.best_epoch, at.best_stage = validation_loss, row.epoch, at.stage
+        if work.stage.quick:
+            state.remember_best()
     state.schedule.epoch_ended(validation_loss)
     at.history.append(row)
     at.next_epoch()
@@ -244,17 +334,21 @@ def refuse_divergence(loss: float, at: Position, recipe: Recipe) -> None:
     """Raise TrainingError when `loss` is no number."""
     if not math.isfinite(loss):
         raise TrainingError(
-            f"The loss is no number any more in epoch {at.epoch + 1}: training diverged. Train anew with a "
+            f"The loss is no number any more in epoch {at.epochs + 1}: training diverged. Train anew with a "
             f"--learning-rate below {recipe.learning_rate:g} or with --clip-norm 1."
         )
 
 
 def validate(
-    network: nn.Module, data: TrainingData, preprocess: Preprocess, recipe: Recipe, device: torch.device
+    network: nn.Module,
+    data: TrainingData,
+    normalise: Callable[[Tensor], Tensor],
+    recipe: Recipe,
+    device: torch.device,
 ) -> tuple[float, float]:
     """Return mean loss and accuracy over the validation images; the loss is the recipe's, but plain (`losses`)."""
     output = logits(
-        network, preprocess, data.pixels, rows=data.validation, device=device, channels_last=recipe.channels_last
+        network, normalise, data.pixels, rows=data.validation, device=device, channels_last=recipe.channels_last
     )
     labels = torch.as_tensor(data.labels[data.validation])
     loss = validation_loss(output.double(), labels, recipe)
@@ -262,8 +356,8 @@ def validate(
 
 
 def out_of_patience(at: Position, patience: int) -> bool:
-    """Whether `patience` epochs went by without a better validation loss; 0 waits for ever."""
-    return bool(patience) and at.epoch - at.best_epoch >= patience
+    """Whether `patience` epochs of this stage went by without a better validation loss; 0 waits for ever."""
+    return bool(patience) and at.epochs - max(at.best_epoch, at.before) >= patience
 
 
 def class_weights(data: TrainingData, kind: str, device: torch.device) -> Tensor | None:
@@ -277,10 +371,11 @@ def class_weights(data: TrainingData, kind: str, device: torch.device) -> Tensor
 
 def say(work: Work, loss_sum: float, correct: int) -> None:
     """Bring the display up to date; under a time limit the bar follows whichever ends training first."""
-    at, stage = work.state.position, work.stage
+    at, shown = work.state.position, work.shown
+    epochs = at.before + (work.recipe.epochs or 1)
     info = (
-        f"epoch {at.epoch + 1}/{work.recipe.epochs}  loss {loss_sum / at.seen:.4f}  accuracy {correct / at.seen:.1%}"
+        f"epoch {at.epochs + 1}/{epochs}  loss {loss_sum / at.seen:.4f}  accuracy {correct / at.seen:.1%}"
         f"  {at.seen / max(at.seconds, 1e-9):,.0f} images/s"
     )
-    done = max(at.epoch * len(work.batches) + at.batch, int(work.limit.share * stage.total))
-    stage.advance(max(done - stage.done, 0), info)
+    done = max(at.epoch * len(work.batches) + at.batch, int(work.limit.share * shown.total))
+    shown.advance(max(done - shown.done, 0), info)

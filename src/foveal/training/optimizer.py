@@ -20,7 +20,10 @@ State = dict[str, list[Tensor]]
 
 
 class Optimizer:
-    """Holds the parameters and one list of tensors a kind of state; `step` moves the parameters once."""
+    """Holds the parameters and one list of tensors a kind of state; `step` moves the parameters once.
+
+    `shares` says by which share of the learning rate each parameter moves, 1 where nothing is said.
+    """
 
     state_names: ClassVar[tuple[str, ...]] = ()
 
@@ -29,13 +32,20 @@ class Optimizer:
         self.weight_decay = weight_decay
         self.state = {name: [torch.zeros_like(one) for one in self.parameters] for name in self.state_names}
         self.steps = [0] * len(self.parameters)  # a parameter without a gradient does not step
+        self.shares = [1.0] * len(self.parameters)
 
     @torch.no_grad()
     def step(self, learning_rate: float) -> None:
         """Move the parameters by their gradients, which are cleared; parameters without one stay as they are."""
-        moving = [at for at, parameter in enumerate(self.parameters) if parameter.grad is not None]
-        if not moving:
-            return
+        moving: dict[float, list[int]] = {}
+        for at, parameter in enumerate(self.parameters):
+            if parameter.grad is not None:
+                moving.setdefault(self.shares[at], []).append(at)
+        for share, places in moving.items():
+            self._step(places, learning_rate * share)
+
+    def _step(self, moving: list[int], learning_rate: float) -> None:
+        """Move the parameters at `moving`, which all have a gradient."""
         for at in moving:
             self.steps[at] += 1
         parameters: list[Tensor] = [self.parameters[at] for at in moving]

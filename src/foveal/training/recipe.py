@@ -28,6 +28,8 @@ PRETRAINED_SHARE = 0.1
 LEARNING_RATES = {"sgd": 0.05, "adam": 0.003, "adamw": 0.003, "rmsprop": 0.001, "muon": 0.03}
 IMAGES_WORTH_SEEING = 500_000
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 40
+HEAD_EPOCHS, FINE_EPOCHS = 60, 10  # of a head on features, where an epoch takes no time; of what follows it
+STAGE_FIELDS = ("unfreeze", "head_epochs", "head_learning_rate", "head_schedule", "head_patience")
 PENALTY_LOSSES = ("rbf", "rbf_mse")
 LOSS_OPTIONS = {"cross_entropy": "label_smoothing", "focal": "focal_gamma", "rbf": "rubbish_penalty"}
 
@@ -83,6 +85,17 @@ class Recipe(BaseModel):
     model_options: dict[str, str | int | float | bool] = {}
     pretrained: Annotated[str | None, BeforeValidator(as_tag)] = None  # "default", a tag, or TAG@SHA256, once known
 
+    # transfer, see `training.transfer`: in two stages, the first of which trains a new head alone
+    transfer: Literal["feature_extraction", "fine_tune", "full", "none"] | None = None  # None: by the number of images
+    head: Literal["linear", "dense128", "dense256", "flatten256"] | None = None  # None: the network's own
+    unfreeze: Literal["last_block", "all"] | Count | None = None  # of the second stage; a number: so many layers
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.7  # of the learning rate, from stage to stage downwards
+    head_epochs: Count | None = None  # of the first stage, where a second follows; and so the next three
+    head_learning_rate: Positive | None = None
+    head_schedule: Literal["one_cycle", "cosine", "step", "plateau", "constant"] | None = None
+    head_patience: Annotated[int, Field(ge=0)] | None = None
+    features_engine: Literal["auto", "torch", "onnx", "openvino"] = "auto"  # what computes a frozen network's features
+
     # training
     epochs: Count | None = None
     epoch_images: Count | None = None  # None: all training images
@@ -118,6 +131,22 @@ class Recipe(BaseModel):
         if self.nesterov and self.optimizer != "sgd":
             raise ValueError(f"nesterov goes with the optimizer sgd, not {self.optimizer}")
         return self
+
+    @model_validator(mode="after")
+    def _transfer_fits(self) -> Recipe:
+        """Refuse what belongs to a transfer without weights to transfer, and a stage's options without the stage."""
+        staged = {name: getattr(self, name) for name in STAGE_FIELDS if getattr(self, name) is not None}
+        if self.pretrained is None and self.transfer not in (None, "none"):
+            raise ValueError(f"transfer {self.transfer} needs pretrained weights (--pretrained): nothing else is known")
+        if staged and (self.pretrained is None or self.transfer in ("feature_extraction", "none")):
+            lacking = "without pretrained weights" if self.pretrained is None else f"in the transfer {self.transfer}"
+            raise ValueError(f"there is no second stage {lacking}, to which {next(iter(staged))} belongs")
+        return self
+
+    @property
+    def is_two_staged(self) -> bool:
+        """Whether a new head learns first, and more of the network afterwards."""
+        return self.transfer in ("fine_tune", "full")
 
     @model_validator(mode="after")
     def _loss_fits(self) -> Recipe:
@@ -157,13 +186,28 @@ class Recipe(BaseModel):
     ) -> Recipe:
         """Return this recipe with everything chosen that was left open; what was said stays.
 
-        Epochs: so many that about half a million images are seen, from 10 to 40.
+        Epochs: so many that about half a million images are seen, from 10 to 40; in a transfer, `HEAD_EPOCHS` of a
+        head and `FINE_EPOCHS` of what follows it. A new head learns at the optimiser's usual rate.
         """
         epoch_images = self.epoch_images or train_images
         epochs = min(MOST_EPOCHS, max(FEWEST_EPOCHS, math.ceil(IMAGES_WORTH_SEEING / epoch_images)))
+        rate = LEARNING_RATES[self.optimizer]
+        if self.transfer == "feature_extraction":
+            open_fields: dict[str, Any] = {"epochs": HEAD_EPOCHS, "learning_rate": rate}
+        elif self.is_two_staged:
+            open_fields = {
+                "epochs": FINE_EPOCHS,
+                "unfreeze": "all" if self.transfer == "full" else "last_block",
+                "head_epochs": HEAD_EPOCHS,
+                "head_learning_rate": rate,
+                "head_schedule": self.schedule,
+                "head_patience": self.patience,
+            }
+        else:
+            open_fields = {"epochs": epochs}
         open_fields = {
-            "epochs": epochs,
-            "learning_rate": round(LEARNING_RATES[self.optimizer] * self._share, 6),
+            "learning_rate": round(rate * self._share, 6),
+            **open_fields,
             "fit": fit,
             "loss": find(self.model).loss,
             "threads": threads,

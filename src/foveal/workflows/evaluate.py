@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,21 @@ def evaluate(
         with locked(home.path):
             if home.evaluation_dir(name).exists():  # another process was faster
                 raise OutputError(f"{home.evaluation_dir(name)} exists already; choose another --name.")
-            return write_evaluation(home, name, classifier, used, pixels, kept, np.arange(len(kept)), units, note=note)
+            answers = Answers(classifier.probabilities(pixels, kept), engine_of(classifier, home))
+            return write_evaluation(home, name, classifier, used, answers, np.arange(len(kept)), units, note=note)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a classifier answered, and what computed it."""
+
+    probabilities: np.ndarray  # (N, classes)
+    engine: dict[str, Any]  # its name, and what tells it apart
+
+
+def engine_of(classifier: Classifier, run: Run) -> dict[str, Any]:
+    """Return what an evaluation records of the engine that answers for `classifier`."""
+    return engine_facts(find_folder(run.path), classifier.hash, classifier.engine)
 
 
 def write_evaluation(
@@ -121,25 +136,25 @@ def write_evaluation(
     name: str,
     classifier: Classifier,
     dataset: Dataset,
-    pixels: np.ndarray,
-    rows: np.ndarray,
+    answers: Answers,
     records: np.ndarray,
     units: np.ndarray,
     *,
     note: str = "",
 ) -> dict[str, Any]:
-    """Predict the images at `rows` of `pixels`, write ``evaluations/<name>/`` as a whole, and return the metrics.
+    """Write what `classifier` answered as ``evaluations/<name>/``, as a whole, and return the metrics.
 
-    `records` are the same images' rows in `dataset`; `units` (N,) the number of each one's group, copies joined.
+    The answers are to the images at `records` of `dataset`; `units` (N,) is the number of each one's group, copies
+    joined.
     """
-    probabilities = classifier.probabilities(pixels, rows)
+    probabilities = answers.probabilities
     labels = dataset.labels[records]
     metrics = measure(labels, probabilities, classifier.classes, units.astype(str)).to_dict()
     metrics["note"] = " ".join(part for part in (metrics["note"], note) if part)
     header = {
         "schema_version": SCHEMA_VERSION,
         "classifier": classifier.hash,
-        **engine_facts(find_folder(run.path), classifier.hash, classifier.engine),
+        **answers.engine,
         "dataset": {"name": dataset.name, "origin": dataset.origin},
     }
     folder = run.evaluation_dir(name)

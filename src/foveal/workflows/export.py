@@ -133,7 +133,7 @@ def _measured(
     progress.line(f"comparing with torch, on {len(images.measuring):,} {images.measuring_are}")
     cpu = choose_device("cpu")
     seen, pixels = classifier.preprocess, images.measuring
-    reference = logits(classifier.network, seen, pixels, device=cpu, batch_size=BATCH).numpy()
+    reference = logits(classifier.network, seen.normalise, pixels, device=cpu, batch_size=BATCH).numpy()
     answers = engine_logits(runner, seen, pixels)
     parity = measure_parity(reference, answers)
     record: dict[str, Any] = {"parity": {**parity.to_dict(), "images": images.measuring_are}}

@@ -17,7 +17,7 @@ from foveal.progress import Progress
 from foveal.report.range_test import range_test_figure, range_test_page
 from foveal.run import SCHEMA_VERSION
 from foveal.training.finder import RangeTest, range_test
-from foveal.training.recipe import Recipe
+from foveal.training.recipe import STAGE_FIELDS, Recipe
 from foveal.training.seeding import own_random_state
 from foveal.workflows.network import build
 from foveal.workflows.place import free_name, refuse_inside, refuse_unwritable
@@ -83,7 +83,8 @@ def find_rate(source: object, recipe: Recipe, out: str | Path | None, progress: 
     home = Path(out) if out is not None else free_name(Path("runs"), f"{dataset.name}-{recipe.model}-learning-rate")
     refuse_unwritable(home)
     refuse_inside(home, dataset)
-    prepared, settled = settle(dataset, recipe, home.parent, progress)
+    whole = recipe.changed({"transfer": "none", **dict.fromkeys(STAGE_FIELDS)})  # the test moves all of the network
+    prepared, settled = settle(dataset, whole, home.parent, progress)
     preprocess = prepared.preprocess
     with saying_out_of_memory("try a smaller --batch-size or --size"), own_random_state(settled):
         network = build(settled, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))

@@ -20,6 +20,7 @@ from foveal.progress import Progress
 from foveal.training.loggers import refuse_missing
 from foveal.training.preset import find_preset
 from foveal.training.recipe import Recipe, parse_recipe, read_recipe
+from foveal.training.transfer import choose_transfer
 from foveal.workflows.network import refuse_unbuildable
 from foveal.workflows.prepare import Prepared, prepare, refuse_unfit
 from foveal.workflows.start_weights import pinned, starting_options
@@ -94,8 +95,13 @@ def settle(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) 
     cores = os.cpu_count() or 1
     if recipe.threads is not None and recipe.threads > cores:
         progress.line(f"note: {recipe.threads:,} threads on {cores} cores slow each other; leave --threads out.")
+    recipe, reason = choose_transfer(recipe, len(dataset))
+    if reason:
+        progress.line(f"transfer: {recipe.transfer}, {reason} (--transfer says otherwise)")
     prepared = prepare(dataset, recipe, scratch, progress)
     preprocess = prepared.preprocess
+    if prepared.started is not None:
+        recipe = recipe.changed({"features_engine": prepared.started.engine})
     recipe = recipe.resolved(
         train_images=len(prepared.split.indices("train")),
         size=(preprocess.height, preprocess.width),

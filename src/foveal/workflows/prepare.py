@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from foveal.models.catalog import find
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 from foveal.run import SCHEMA_VERSION
-from foveal.training.loop import TrainingData
 from foveal.training.recipe import Recipe
+from foveal.training.stage import TrainingData
 from foveal.workflows.start_weights import starting_preprocess, starting_weights
+from foveal.workflows.started import Started, has_features, start
 
 MOST_MARGIN = 4  # pixels a side up to which an image is framed rather than scaled
 LARGEST_DEFAULT = 64  # side, for networks without a native size
@@ -32,19 +34,29 @@ SKIPPED = "unreadable-skipped"
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A dataset ready for training. Row i of `pixels` is record i of `dataset`."""
+    """A dataset ready for training. Row i of `pixels`, and of the features of a transfer, is record i of `dataset`."""
 
     dataset: Dataset
     split: Split
     findings: Sequence[Finding]
     preprocess: Preprocess
-    pixels: np.ndarray
+    decoded: Callable[[], np.ndarray]
     units: np.ndarray  # (N,) number of the group, exact copies joined, to which each image belongs
+    started: Started | None = None  # a transfer's network and features
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """The images as the network takes them (N, H, W, C) uint8; a transfer decodes them when they are asked for."""
+        return self.decoded()
 
     def training_data(self) -> TrainingData:
         """Return what the training loop takes: the test images are not in its reach."""
+        return self.training_data_of(self.pixels)
+
+    def training_data_of(self, inputs: np.ndarray) -> TrainingData:
+        """Return the same with other `inputs`, one a record: the features of a transfer."""
         return TrainingData(
-            self.pixels,
+            inputs,
             self.dataset.labels,
             self.split.indices("train"),
             self.split.indices("validation"),
@@ -71,16 +83,13 @@ def prepare(
     if not len(readable):
         refuse_unreadable(dataset, skipped)
     preprocess = choose_preprocess(scan.one_size(), 3 if (scan.channels == 3).any() else 1, recipe)
-    pixels, failures = decode_all(
-        dataset.images, readable, preprocess, memory_gib=recipe.memory_gib, scratch=scratch, progress=progress
-    )
-    skipped |= failures
+    seen = _looked_at(dataset, readable, preprocess, recipe, scratch, progress)
+    skipped |= seen.failures
     if skipped and not recipe.skip_unreadable:
         refuse_unreadable(dataset, skipped)
-    kept = ~np.isin(readable, list(failures))
+    kept = np.flatnonzero(~np.isin(readable, list(seen.failures)))
     used = dataset if not skipped else dataset.take(readable[kept])
-    pixels = _compacted(pixels, kept)
-    copies = _seen_digests(used, preprocess, pixels)
+    copies = seen.copies(used, kept)
     units = find_units(used, by_group=True, copies=copies)
     split = _stored_split(used, kept_split) if kept_split is not None else _drawn_split(used, recipe, copies, units)
     findings = audit.check(used, split.assigned, torn_on_purpose=recipe.split_by == "image", copies=copies)
@@ -88,17 +97,59 @@ def prepare(
     if skipped:
         findings.insert(0, _skipped(dataset, skipped))
     if recipe.pretrained is None:
-        mean, std = mean_and_std(pixels, split.indices("train"), preprocess)
+        mean, std = mean_and_std(seen.pixels(used, kept), split.indices("train"), preprocess)
         preprocess = replace(preprocess, mean=mean, std=std)
-    return Prepared(used, split, findings, preprocess, pixels, units)
+    started = seen.started and seen.started.take(kept)
+    return Prepared(used, split, findings, preprocess, lambda: seen.pixels(used, kept), units, started)
 
 
-def _seen_digests(dataset: Dataset, preprocess: Preprocess, pixels: np.ndarray) -> np.ndarray:
-    """Return a hash of what the network sees of each image; an array's own where it is framed and not scaled."""
-    box = (preprocess.content_height, preprocess.content_width, preprocess.channels)
-    if isinstance(dataset.images, ImageArray) and dataset.images.pixels.shape[1:] == box:
-        return dataset.scan.digests
-    return pixel_digests(pixels)
+@dataclass(eq=False)
+class _Seen:
+    """What came of looking at every image once: its pixels, or its features where the network below them is frozen."""
+
+    preprocess: Preprocess
+    failures: dict[int, str]  # image → why it cannot be used
+    decoded: np.ndarray | None
+    started: Started | None
+    decode: Callable[[Dataset], tuple[np.ndarray, dict[int, str]]]
+
+    def copies(self, used: Dataset, kept: np.ndarray) -> np.ndarray:
+        """Return a hash of what the network sees of each image; an array's own where it is framed and not scaled."""
+        if self.started is not None:
+            seen: np.ndarray = self.started.features.seen[kept]
+            return seen
+        box = (self.preprocess.content_height, self.preprocess.content_width, self.preprocess.channels)
+        if isinstance(used.images, ImageArray) and used.images.pixels.shape[1:] == box:
+            return used.scan.digests
+        return pixel_digests(self.pixels(used, kept))
+
+    def pixels(self, used: Dataset, kept: np.ndarray) -> np.ndarray:
+        """Return the pixels of the images that are used, which are those at `kept` of all that were looked at."""
+        if self.decoded is None:
+            self.decoded, failures = self.decode(used)
+            if failures:
+                refuse_unreadable(used, failures)
+        elif len(kept) < len(self.decoded):
+            self.decoded = _compacted(self.decoded, kept)
+        return self.decoded
+
+
+def _looked_at(
+    dataset: Dataset, rows: np.ndarray, preprocess: Preprocess, recipe: Recipe, scratch: Path, progress: Progress
+) -> _Seen:
+    """Look at the images at `rows` once: decode them all, or compute their features one batch after the other."""
+
+    def decode(which: Dataset, places: np.ndarray | None = None) -> tuple[np.ndarray, dict[int, str]]:
+        places = np.arange(len(which)) if places is None else places
+        return decode_all(
+            which.images, places, preprocess, memory_gib=recipe.memory_gib, scratch=scratch, progress=progress
+        )
+
+    if has_features(recipe):
+        started = start(dataset, rows, preprocess, recipe, scratch, progress)
+        return _Seen(preprocess, started.features.failures, None, started, decode)
+    pixels, failures = decode(dataset, rows)
+    return _Seen(preprocess, failures, pixels, None, decode)
 
 
 def _drawn_split(dataset: Dataset, recipe: Recipe, copies: np.ndarray, units: np.ndarray) -> Split:
@@ -126,12 +177,11 @@ def _stored_split(dataset: Dataset, stored: Mapping[str, str]) -> Split:
 
 
 def _compacted(pixels: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Return the rows of `pixels` where `kept` holds, moved together in place: the array may be larger than memory."""
-    rows = np.flatnonzero(kept)
-    for to, row in enumerate(rows.tolist()):
+    """Return the rows `kept` of `pixels`, moved together in place: the array may be larger than memory."""
+    for to, row in enumerate(kept.tolist()):
         if to != row:
             pixels[to] = pixels[row]
-    return pixels[: len(rows)]
+    return pixels[: len(kept)]
 
 
 def describe_audit(prepared: Prepared) -> dict[str, Any]:

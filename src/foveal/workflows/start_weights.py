@@ -66,13 +66,14 @@ def starting_preprocess(weights: PretrainedWeights, recipe: Recipe, channels: in
     )
 
 
-def load_start(network: Network, recipe: Recipe, classes: int, channels: int, progress: Progress) -> None:
-    """Load the weights that `recipe` starts from, if any, and say what of the network is new."""
+def load_start(network: Network, recipe: Recipe, classes: int, channels: int, progress: Progress) -> tuple[str, ...]:
+    """Load the weights that `recipe` starts from, if any; say and return what parameters of the network are new."""
     weights = starting_weights(recipe)
     if weights is None:
-        return
+        return tuple(name for name, _ in network.named_parameters())
     pinned(recipe, progress)
     adapted = load_into(network, weights, classes=classes, channels=channels)
     parts = [f"new for {classes} classes: {', '.join(adapted.fresh)}"] if adapted.fresh else []
     parts += ["its first kernels summed over the colours, for grey images"] if adapted.grey else []
     progress.line(f"starting from {weights.name}{'; ' * bool(parts)}{'; '.join(parts)}")
+    return adapted.fresh

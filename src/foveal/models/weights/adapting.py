@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from foveal.errors import ClassifierError, UsageError
 from foveal.models.catalog import checked_options, create_model, find
+from foveal.models.heads import PREFIX
 from foveal.models.network import Network
 from foveal.models.weights import cache
 from foveal.models.weights.fetching import fetch
@@ -49,7 +50,7 @@ def load_into(network: Network, weights: PretrainedWeights, *, classes: int, cha
 
     * Another number of classes: the layer that answers with classes is new, its weights N(0, 0.01²), its biases zero,
       whatever the architecture does: large answers at random would first of all spoil what was learned below.
-      For 1000 classes it is the file's.
+      For 1000 classes it is the file's. A head by name (`heads`) is new as a whole, and stays as it was drawn.
     * Grey images: the kernels of the first convolution are summed over red, green and blue. On a grey image this is
       exactly what the colour network computes when all three channels are that image (with one mean and deviation).
     * Auxiliary heads that the network has not are left out; a file that lacks them where it has some is refused.
@@ -63,6 +64,9 @@ def load_into(network: Network, weights: PretrainedWeights, *, classes: int, cha
     state, fresh, grey = {}, [], False
     for name, own in network.state_dict().items():
         theirs = tensors.get(name)
+        if name.startswith(PREFIX) and theirs is None:
+            fresh.append(name)
+            continue
         if theirs is None:
             if name.startswith(heads):
                 raise UsageError(f"The weights {weights.name} have no auxiliary heads; leave the option auxiliary out.")
@@ -79,7 +83,7 @@ def load_into(network: Network, weights: PretrainedWeights, *, classes: int, cha
     network.load_state_dict(state, strict=False)
     if weights.head:
         for name, parameter in network.named_parameters():
-            if name in fresh:
+            if name in fresh and not name.startswith(PREFIX):
                 nn.init.normal_(parameter, std=0.01) if parameter.ndim > 1 else nn.init.zeros_(parameter)
     return Adapted(tuple(fresh), grey)
 

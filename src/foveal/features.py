@@ -1,0 +1,271 @@
+"""Features: the activations at a cut, computed once an image and kept on disk by content.
+
+What is kept answers to a key: the SHA-256 of everything that an activation depends on but the image (the trunk's
+layers and weights, the preprocessing, the engine and its version), and to the SHA-256 of the image's file. So another
+split, another head, a fold, an image more or less cost nothing or that one image; another anything costs all.
+
+::
+
+    $FOVEAL_CACHE/features/<key>/part-<n>-<name>.safetensors     digests, seen, features of some images
+
+A part carries its own SHA-256. One that is damaged is removed and its images are computed anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal.data.images import Images
+from foveal.data.pixels import mapped, pixel_digests
+from foveal.download import cache_folder
+from foveal.errors import OutputError
+from foveal.files import write_bytes
+from foveal.preprocess import Preprocess
+from foveal.progress import Progress
+
+SCHEMA = 1
+BATCH = 32  # images at once: beyond that CPUs gain nothing and memory grows
+PART_BYTES = 64 << 20
+LARGEST_CACHE_GIB = 20.0  # beyond that the keys that were not used for longest go
+GIB = 1 << 30
+
+Trunk = Callable[[np.ndarray], np.ndarray]  # normalised images (B, C, H, W) → activations (B, …)
+
+
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """What makes features of images. `open` is called when the first image is not in the cache."""
+
+    facts: Mapping[str, Any]  # all that a feature depends on but the image; plain JSON
+    preprocess: Preprocess
+    open: Callable[[np.ndarray], Trunk]  # is handed a first batch of normalised images, to check itself with
+
+    @property
+    def key(self) -> str:
+        """The SHA-256 of the facts and the preprocessing."""
+        whole = {"schema": SCHEMA, **self.facts, "preprocess": self.preprocess.to_dict()}
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The features of some images, in their order."""
+
+    values: np.ndarray  # (N, …) float32
+    seen: np.ndarray  # (N,) str: SHA-256 of what the network sees of each image
+    failures: dict[int, str] = field(default_factory=dict)  # image → why it could not be decoded; its row is void
+    computed: int = 0  # how many were not in the cache
+
+
+def extract(
+    extractor: Extractor,
+    images: Images,
+    rows: np.ndarray,
+    digests: np.ndarray,
+    progress: Progress,
+    *,
+    memory_gib: float,
+    scratch: Path,
+) -> Features:
+    """Return the features of the images at `rows`, whose files have the SHA-256 of `digests` (len(rows),).
+
+    Images are decoded a batch at a time, so that memory holds no more than one batch of them and the features; above
+    `memory_gib` these are memory-mapped from an unnamed file in `scratch`. A cache that cannot be written is no error:
+    it is said, and the features are used.
+    """
+    home = _Home(cache_folder() / "features" / extractor.key[:32], progress)
+    wanted: dict[str, list[int]] = {}
+    for at, digest in enumerate(digests.tolist()):
+        wanted.setdefault(digest, []).append(at)
+    table = _Table(len(rows), memory_gib, scratch)
+    for kept in home.parts():
+        for index, digest in enumerate(kept.digests):
+            for at in wanted.pop(digest, ()):
+                table.put(at, kept.features[index], kept.seen[index])
+        del kept
+    missing = np.array(sorted(at for places in wanted.values() for at in places), np.int64)
+    failures: dict[int, str] = {}
+    if len(missing):
+        failures = _compute(extractor, images, rows, digests, missing, table, home, progress)
+    home.touch()
+    return Features(table.values, table.seen, failures, len(missing))
+
+
+def _compute(
+    extractor: Extractor,
+    images: Images,
+    rows: np.ndarray,
+    digests: np.ndarray,
+    missing: np.ndarray,
+    table: _Table,
+    home: _Home,
+    progress: Progress,
+) -> dict[int, str]:
+    """Compute the features at `missing`, put them into `table` and `home`; return image → why it failed."""
+    preprocess = extractor.preprocess
+    shape = (preprocess.height, preprocess.width, preprocess.channels)
+    failures: dict[int, str] = {}
+    trunk: Trunk | None = None
+    quiet = Progress(silent=True)
+    with progress.stage("computing features", len(missing)) as stage:
+        for start in range(0, len(missing), BATCH):
+            places = missing[start : start + BATCH]
+            pixels = np.zeros((len(places), *shape), np.uint8)
+            failed = images.decode(rows[places], preprocess, pixels, quiet)
+            failures |= failed
+            good = ~np.isin(rows[places], list(failed))
+            if good.any():
+                x = preprocess.normalise_array(pixels[good])  # (B, C, H, W)
+                trunk = trunk or extractor.open(x)
+                values, seen = _in_full_batch(trunk, x), pixel_digests(pixels[good])
+                for at, value, digest in zip(places[good].tolist(), values, seen.tolist(), strict=True):
+                    table.put(at, value, digest)
+                home.add(digests[places[good]], seen, values)
+            stage.advance(len(places))
+    home.flush()
+    home.make_room()
+    return failures
+
+
+def _in_full_batch(trunk: Trunk, x: np.ndarray) -> np.ndarray:
+    """Return the activations of x (B, C, H, W), asked in a batch of `BATCH` whatever B is.
+
+    Engines choose their arithmetic by the size of the batch: an image's features are to be the same, to the bit,
+    whichever images were missing beside it.
+    """
+    full = np.zeros((BATCH, *x.shape[1:]), np.float32)
+    full[: len(x)] = x
+    return trunk(full)[: len(x)]
+
+
+class _Table:
+    """The features of all images asked for; made when the shape of one is known."""
+
+    def __init__(self, count: int, memory_gib: float, scratch: Path) -> None:
+        self.count, self.memory_gib, self.scratch = count, memory_gib, scratch
+        self.values: np.ndarray = np.zeros((count, 0), np.float32)
+        self.seen = np.zeros(count, "<U64")
+
+    def put(self, at: int, value: np.ndarray, seen: str) -> None:
+        if self.values.shape[1:] != value.shape:
+            shape = (self.count, *value.shape)
+            large = self.count * value.nbytes > self.memory_gib * GIB
+            self.values = mapped(shape, self.scratch, np.float32) if large else np.zeros(shape, np.float32)
+        self.values[at], self.seen[at] = value, seen
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    digests: list[str]
+    seen: list[str]
+    features: np.ndarray
+
+
+class _Home:
+    """The folder of one key. What cannot be read is removed; what cannot be written is said once and given up."""
+
+    def __init__(self, folder: Path, progress: Progress) -> None:
+        self.folder, self.progress = folder, progress
+        self.waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self.waiting_bytes = 0
+        self.writable = True
+
+    def parts(self) -> Iterator[_Part]:
+        """Yield what is kept, file by file."""
+        for file in sorted(self.folder.glob("part-*.safetensors")):
+            try:
+                yield _read_part(file)
+            except FileNotFoundError:  # another process has removed it
+                continue
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is not trusted
+                self.progress.line(f"note: a damaged part of the feature cache was removed ({str(error).rstrip('.')})")
+                file.unlink(missing_ok=True)
+
+    def add(self, digests: np.ndarray, seen: np.ndarray, features: np.ndarray) -> None:
+        """Keep the features of some images, when enough have come together for a file."""
+        self.waiting.append((digests, seen, features))
+        self.waiting_bytes += features.nbytes
+        if self.waiting_bytes >= PART_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        if self.waiting and self.writable:
+            digests, seen, features = (np.concatenate(column) for column in zip(*self.waiting, strict=True))
+            content, name = _part_bytes(digests, seen, features)
+            try:
+                write_bytes(self.folder / f"part-{name}.safetensors", content)
+            except OutputError as error:
+                self.writable = False
+                self.progress.line(f"note: the features are not kept for the next time: {str(error).rstrip('.')}")
+        self.waiting, self.waiting_bytes = [], 0
+
+    def touch(self) -> None:
+        """Note that this key was used now."""
+        try:
+            (self.folder / "used").write_text(f"{time.time():.0f}\n")
+        except OSError:
+            return
+
+    def make_room(self) -> None:
+        """Remove the keys that were not used for longest, until the cache is no larger than it may be."""
+        sizes = {}
+        for folder in self.folder.parent.glob("*"):
+            files = [file.stat() for file in folder.glob("part-*.safetensors")]
+            used = folder / "used"
+            when = used.stat().st_mtime if used.exists() else max((file.st_mtime for file in files), default=0.0)
+            sizes[folder] = (when, sum(file.st_size for file in files))
+        total = sum(size for _, size in sizes.values())
+        for folder, (_, size) in sorted(sizes.items(), key=lambda item: item[1]):
+            if total <= LARGEST_CACHE_GIB * GIB or folder == self.folder:
+                continue
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= size
+
+
+def _part_bytes(digests: np.ndarray, seen: np.ndarray, features: np.ndarray) -> tuple[bytes, str]:
+    """Return a part as the bytes of a file, and a name that tells it from others."""
+    from safetensors.numpy import save
+
+    tensors = {"digests": _packed(digests), "seen": _packed(seen), "features": np.ascontiguousarray(features)}
+    digest = _digest(tensors)
+    return save(tensors, metadata={"sha256": digest, "schema": str(SCHEMA)}), digest[:16]
+
+
+def _read_part(file: Path) -> _Part:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="np") as opened:
+        metadata = opened.metadata() or {}
+        tensors = {name: opened.get_tensor(name) for name in ("digests", "seen", "features")}
+    if metadata.get("sha256") != _digest(tensors):
+        raise ValueError("its SHA-256 is not the one that was written with it")
+    if not len(tensors["digests"]) == len(tensors["seen"]) == len(tensors["features"]):
+        raise ValueError("its columns are of different length")
+    return _Part(_unpacked(tensors["digests"]), _unpacked(tensors["seen"]), tensors["features"])
+
+
+def _packed(digests: np.ndarray) -> np.ndarray:
+    """Return SHA-256 in hexadecimal (N,) as bytes (N, 32)."""
+    return np.frombuffer(bytes.fromhex("".join(digests.tolist())), np.uint8).reshape(-1, 32)
+
+
+def _unpacked(digests: np.ndarray) -> list[str]:
+    return [row.tobytes().hex() for row in digests]
+
+
+def _digest(tensors: Mapping[str, np.ndarray]) -> str:
+    whole = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        whole.update(f"\0{name} {tensor.shape} {tensor.dtype}\0".encode())
+        whole.update(np.ascontiguousarray(tensor).data)
+    return whole.hexdigest()

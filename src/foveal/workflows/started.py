@@ -1,0 +1,131 @@
+"""The start of a transfer: the pretrained network, cut before its new head, and the features of every image."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from foveal.classifier.device import choose_device
+from foveal.data.dataset import Dataset
+from foveal.engines.kinds import TORCH
+from foveal.engines.trunk import choose_trunk_engine, engine_version, open_trunk, refuse_deviation
+from foveal.errors import ClassifierError
+from foveal.features import Extractor, Features, Trunk, extract
+from foveal.models.cut import Cut, cut_before_head
+from foveal.models.network import Network
+from foveal.preprocess import Preprocess
+from foveal.progress import Progress
+from foveal.training.recipe import Recipe
+from foveal.training.seeding import own_random_state
+from foveal.workflows.network import build, network_options
+from foveal.workflows.start_weights import load_start, starting_options
+
+
+@dataclass(frozen=True, eq=False)
+class Started:
+    """A pretrained network before its training. Row i of the features is image i of what was asked for."""
+
+    network: Network
+    cut: Cut  # before what is new
+    features: Features
+    engine: str  # that computed the features
+    source: FeatureSource
+
+    def take(self, rows: np.ndarray) -> Started:
+        """Return this with the features at `rows`, in that order."""
+        if len(rows) == len(self.features.seen):
+            return self
+        kept = Features(self.features.values[rows], self.features.seen[rows], {}, self.features.computed)
+        return replace(self, features=kept)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSource:
+    """What features are made from and by, whatever the cut."""
+
+    preprocess: Preprocess
+    recipe: Recipe
+    device: torch.device
+    scratch: Path
+    progress: Progress
+
+    def extract(self, cut: Cut, engine: str, dataset: Dataset, rows: np.ndarray) -> Features:
+        """Return the features at `cut` of the images of `dataset` at `rows`, from the cache or computed by `engine`."""
+        extractor = make_extractor(self.recipe, cut, self.preprocess, engine, self.device)
+        digests = dataset.scan.digests[rows]
+        return extract(
+            extractor,
+            dataset.images,
+            rows,
+            digests,
+            self.progress,
+            memory_gib=self.recipe.memory_gib,
+            scratch=self.scratch,
+        )
+
+
+def has_features(recipe: Recipe) -> bool:
+    """Whether a training by `recipe` begins with a new head on a frozen network."""
+    return recipe.transfer in ("feature_extraction", "fine_tune", "full")
+
+
+def start(
+    dataset: Dataset, rows: np.ndarray, preprocess: Preprocess, recipe: Recipe, scratch: Path, progress: Progress
+) -> Started:
+    """Return the network by `recipe` with its pretrained weights, and the features of the images at `rows`."""
+    device = choose_device(recipe.device)
+    channels, size = preprocess.channels, (preprocess.height, preprocess.width)
+    recipe = recipe.changed({"device": str(device), "model_options": starting_options(recipe, channels)})
+    with own_random_state(recipe):
+        network = build(recipe, len(dataset.classes), channels, size)
+        fresh = load_start(network, recipe, len(dataset.classes), channels, progress)
+        cut = cut_before_head(network, fresh)
+        engine = choose_trunk_engine(recipe.features_engine, device)
+        source = FeatureSource(preprocess, recipe, device, scratch, progress)
+        try:
+            features = source.extract(cut, engine, dataset, rows)
+        except ClassifierError as error:
+            if engine in (TORCH, recipe.features_engine):
+                raise
+            progress.line(f"note: features are computed by torch: {str(error).rstrip('.')}.")
+            engine = TORCH
+            features = source.extract(cut, engine, dataset, rows)
+    return Started(network, cut, features, engine, source)
+
+
+def make_extractor(recipe: Recipe, cut: Cut, preprocess: Preprocess, engine: str, device: torch.device) -> Extractor:
+    """Return what computes the features of `cut` on `engine`; it is opened when an image is not in the cache."""
+    shape = (preprocess.channels, preprocess.height, preprocess.width)
+
+    def open_(x: np.ndarray) -> Trunk:
+        if device.type != "cpu":
+            cut.trunk.to(device)
+        opened = open_trunk(cut.trunk, engine, shape, device)
+        if engine != TORCH:
+            refuse_deviation(opened, cut.trunk, x[:8])
+        return opened.run
+
+    facts = {
+        "model": recipe.model,
+        "options": network_options(recipe),
+        "place": cut.place,
+        "weights": weights_digest(cut.trunk),
+        "engine": f"{engine} {engine_version(engine)}",
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }
+    return Extractor(facts, preprocess, open_)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return the SHA-256 of all parameters and statistics of `module`."""
+    whole = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        whole.update(f"\0{name} {tuple(tensor.shape)}\0".encode())
+        whole.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()
