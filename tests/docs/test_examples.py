@@ -21,7 +21,7 @@ import pytest
 import typer.main
 from test_command_line import verbs
 
-from foveal.audit.cheap import NAMES
+from foveal.audit.names import NAMES
 from foveal.cli.app import app
 from foveal.data import catalog as data_catalog
 from foveal.data.sources.folders import IMAGE_SUFFIXES, SPLIT_NAMES

@@ -17,6 +17,8 @@ DUPLICATES_ACROSS_SPLITS = "duplicates-across-splits"
 DUPLICATES = "duplicates"
 SAME_IMAGE_TWO_LABELS = "same-image-two-labels"
 CLASS_IN_ONE_SOURCE = "class-in-one-source"
+GROUPS_MISSING = "groups-missing"
+SOURCES_MISSING = "sources-missing"
 IMBALANCE = "imbalance"
 NAMES = (
     LABEL_WRITTEN_TWO_WAYS,
@@ -26,6 +28,8 @@ NAMES = (
     DUPLICATES,
     SAME_IMAGE_TWO_LABELS,
     CLASS_IN_ONE_SOURCE,
+    GROUPS_MISSING,
+    SOURCES_MISSING,
     IMBALANCE,
 )
 IMBALANCE_RATIO = 5
@@ -79,16 +83,37 @@ def check_sources(dataset: Dataset) -> list[Finding]:
     return [_finding(CLASS_IN_ONE_SOURCE, "warn", sentence, telling)]
 
 
+def check_missing(dataset: Dataset) -> list[Finding]:
+    """Return the findings of images without a group, or without a source, where others have one."""
+    findings = []
+    for name, column, what, so in (
+        (GROUPS_MISSING, dataset.groups, "group (patient)", "each counts as its own, and a leak cannot be excluded"),
+        (SOURCES_MISSING, dataset.sources, "source", "whether their class is told by it cannot be checked"),
+    ):
+        missing = column == ""
+        if not missing.any() or missing.all():
+            continue
+        counts = np.bincount(dataset.labels[missing], minlength=len(dataset.classes))
+        counted = zip(counts.tolist(), dataset.class_counts().items(), strict=True)
+        by_class = [f"{count:,} of {of:,} {label}" for count, (label, of) in counted if count]
+        shown = ", ".join(by_class[:4]) + (", …" if len(by_class) > 4 else "")
+        sentence = f"{int(missing.sum()):,} images have no {what} ({shown}): {so}."
+        findings.append(_finding(name, "warn", sentence, by_class, count=int(missing.sum())))
+    return findings
+
+
 def check(
-    dataset: Dataset, assigned: np.ndarray, *, torn_on_purpose: bool = False, copies: np.ndarray | None = None
+    dataset: Dataset, assigned: np.ndarray | None, *, torn_on_purpose: bool = False, copies: np.ndarray | None = None
 ) -> list[Finding]:
-    """Return the findings about `dataset` under the split `assigned` (N,).
+    """Return the findings about `dataset` under the split `assigned` (N,), or under none.
 
     A group or the same content on two sides of a split blocks; ``torn_on_purpose`` (split by image
     although groups are known) turns the former into a warning, since it was asked for. Images are the
     same where their files are, or where `copies` (N,), a hash of what the network sees, are.
     """
     findings = check_names(dataset)
+    is_split = assigned is not None
+    assigned = np.full(len(dataset), "") if assigned is None else assigned
     torn = _torn(_same(dataset.groups), assigned)
     if torn:
         sentence = (
@@ -103,9 +128,9 @@ def check(
         findings.append(_finding(DUPLICATES_ACROSS_SPLITS, "block", sentence, _pairs(dataset, leaks, assigned)))
     if same:
         extra = sum(len(rows) - 1 for rows in same.values())
-        sentence = f"{extra:,} images are exact copies of another image" + (
-            "." if leaks else "; copies were kept in the same split."
-        )
+        kept = "; copies were kept in the same split" if is_split and not leaks else ""
+        copied = "image is an exact copy" if extra == 1 else "images are exact copies"
+        sentence = f"{extra:,} {copied} of another image{kept}."
         findings.append(_finding(DUPLICATES, "warn", sentence, _pairs(dataset, same, assigned), count=extra))
     two = {digest: rows for digest, rows in same.items() if len({int(dataset.labels[row]) for row in rows}) > 1}
     if two:
@@ -116,6 +141,7 @@ def check(
         ]
         findings.append(_finding(SAME_IMAGE_TWO_LABELS, "warn", sentence, pairs))
     findings += check_sources(dataset)
+    findings += check_missing(dataset)
     counts = dataset.class_counts()
     most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     if counts[most] >= IMBALANCE_RATIO * counts[least]:
@@ -150,4 +176,7 @@ def _torn(same: dict[str, list[int]], assigned: np.ndarray) -> dict[str, list[in
 
 
 def _pairs(dataset: Dataset, same: dict[str, list[int]], assigned: np.ndarray) -> list[str]:
-    return [" = ".join(f"{dataset.record_ids[row]} ({assigned[row]})" for row in rows) for rows in same.values()]
+    def said(row: int) -> str:
+        return f"{dataset.record_ids[row]}" + (f" ({assigned[row]})" if assigned[row] else "")
+
+    return [" = ".join(map(said, rows)) for rows in same.values()]

@@ -49,6 +49,47 @@ def show(
     typer.echo(f"contact sheet  {shown.page}")
 
 
+@app.command("check")
+def check(
+    source: Annotated[str, typer.Argument(help="Images: as for `foveal train`.", autocompletion=complete_source)],
+    out: Annotated[Path | None, typer.Option(help="The page to write (default: NAME-check.html, here).")] = None,
+    fix: Annotated[
+        Path | None, typer.Option(help="Also write a cleaned manifest, for `foveal train SOURCE --manifest`.")
+    ] = None,
+    manifest: Annotated[Path | None, typer.Option(help="A manifest to lay over the source first.")] = None,
+    embedding: Annotated[
+        str, typer.Option(help="The pretrained network that tells near duplicates and doubtful labels, or none.")
+    ] = "efficientnet_lite0",
+    path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")] = None,
+    source_column: Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")] = None,
+    split_column: Annotated[str | None, typer.Option(help="Manifest: train, validation or test.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
+    ] = None,
+) -> None:
+    """Look for duplicates, leaks, doubtful labels and shortcuts; print what was found, and write it as a page."""
+    from foveal.data.sources.manifest import Columns
+    from foveal.workflows.check import check as check_source
+
+    columns = Columns(path_column, label_column, group_column, source_column, split_column)
+    checked = check_source(
+        source, out=out, fix=fix, manifest=manifest, embedding=embedding, columns=columns, data_dir=data_dir
+    )
+    _say(f"{checked.name}: {checked.images:,} images, {len(checked.findings)} findings")
+    for finding in checked.findings:
+        _say(f"{'blocks' if finding.severity == 'block' else 'note':<7} {finding.name}: {finding.sentence}")
+    for one in sorted(checked.whole.told, key=lambda one: -one.auc):
+        _say(f"        {'shortcut' if one.is_shortcut else 'told by':<9} {one.sentence}")
+    for line in checked.done:
+        _say(f"fixed   {line}")
+    typer.echo(f"page     {checked.page}")
+    typer.echo(f"numbers  {checked.json}")
+    if checked.cleaned is not None:
+        typer.echo(f"manifest {checked.cleaned}")
+
+
 def _print(summary: Summary) -> None:
     where = f", from {summary.origin}" if summary.origin not in ("", summary.name) else ""
     _say(f"{summary.name}: {summary.images:,} images in {len(summary.classes):,} classes{where}")

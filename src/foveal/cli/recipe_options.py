@@ -147,6 +147,9 @@ def recipe_options(
     data_dir: Annotated[
         Path | None, option(panel=DATA, help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
     ] = None,
+    manifest: Annotated[
+        Path | None, option(panel=DATA, help="A CSV laid over the source, as `foveal data check --fix` writes it.")
+    ] = None,
     path_column: Annotated[str | None, option(panel=DATA, help="Manifest: the column of the image's path.")] = None,
     label_column: Annotated[str | None, option(panel=DATA, help="Manifest: the column of the label.")] = None,
     group_column: Annotated[str | None, option(panel=DATA, help="Manifest: the patient, never torn apart.")] = None,
@@ -252,6 +255,7 @@ def recipe_options(
     fields = {
         "preset": preset,
         "data_dir": str(data_dir) if data_dir is not None else None,
+        "manifest": str(manifest) if manifest is not None else None,
         "path_column": path_column,
         "label_column": label_column,
         "group_column": group_column,

@@ -45,6 +45,7 @@ def make_split(
     test: float,
     split_by: SplitBy,
     copies: np.ndarray | None = None,
+    near: np.ndarray | None = None,
     units: np.ndarray | None = None,
 ) -> Split:
     """Return the split of `dataset`.
@@ -53,7 +54,8 @@ def make_split(
     validation. `validation` and `test` are shares of the images that are divided; validation takes at
     most 5,000 (beyond that another image hardly sharpens the figure), unless there are more classes
     than that. Among the divided, images with the same content always stay together, also those to
-    which `copies` (N,), a hash of what the network sees of each, gives the same value. `units` (N,) are those
+    which `copies` (N,), a hash of what the network sees of each, or `near`, which near duplicates share, gives the
+    same value. `units` (N,) are those
     of `find_units` by group, where they are known already.
 
     Raises DataError when a class has too few groups to be in every split, when groups that hold
@@ -77,7 +79,7 @@ def make_split(
         together = (
             units
             if units is not None and by_group == grouped
-            else find_units(dataset, by_group=by_group, copies=copies)
+            else find_units(dataset, by_group=by_group, copies=copies, near=near)
         )
         _divide(dataset, assigned, together, shares, seed)
     _refuse_absent(dataset, assigned)
@@ -85,12 +87,15 @@ def make_split(
     return Split(assigned, by, tuple(_sentences(dataset, assigned, shares, seed, split_by)))
 
 
-def find_units(dataset: Dataset, *, by_group: bool, copies: np.ndarray | None = None) -> np.ndarray:
+def find_units(
+    dataset: Dataset, *, by_group: bool, copies: np.ndarray | None = None, near: np.ndarray | None = None
+) -> np.ndarray:
     """Return for each image the number of the unit that may not be torn: its group, joined with equal content.
 
-    Units are numbered in the order of the smallest content hash in them.
+    `near` (N,) is a text that near duplicates share; an empty one joins nothing. Units are numbered in the order of
+    the smallest content hash in them.
     """
-    columns = [*([] if copies is None else [copies]), *([dataset.groups] if by_group else [])]
+    columns = [one for one in (copies, near, dataset.groups if by_group else None) if one is not None]
     return joined_units(dataset.scan.digests, columns)
 
 

@@ -62,6 +62,7 @@ class Recipe(BaseModel):
     # data
     source: str = ""
     data_dir: Annotated[str | None, BeforeValidator(as_text)] = None  # the files of a source of the catalog
+    manifest: Annotated[str | None, BeforeValidator(as_text)] = None  # laid over the source, see `data.overlay`
     path_column: str | None = None
     label_column: str | None = None
     group_column: str | None = None

@@ -23,7 +23,7 @@ from foveal.workflows.transfer import Transferred, answers, transfer
 
 WITHOUT_CLOCK = "recipe-without-clock.toml"
 
-PLACES = ("source", "data_dir")  # of the recipe: where the data lie is not the classifier's business
+PLACES = ("source", "data_dir", "manifest")  # of the recipe: where the data lie is not the classifier's business
 
 
 def carry_on(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) -> Run:

@@ -12,6 +12,7 @@ import torch
 from foveal.classifier.device import choose_device
 from foveal.data.dataset import Dataset
 from foveal.data.load import load
+from foveal.data.overlay import laid_over
 from foveal.errors import ClassifierError, UsageError
 from foveal.models.catalog import checked_options, find
 from foveal.models.foreign.entry import is_foreign, refuse_untrusted
@@ -81,6 +82,8 @@ def open_source(source: object, recipe: Recipe, progress: Progress) -> tuple[Dat
         if isinstance(wanted, Dataset)
         else load(wanted, columns=recipe.columns, classes=recipe.classes, data_dir=recipe.data_dir, progress=progress)
     )
+    if recipe.manifest is not None:
+        dataset = laid_over(dataset, Path(recipe.manifest))
     refuse_unfit(dataset)
     loss = recipe.loss or entry.loss
     changes = {"source": dataset.origin, "model": entry.name, "model_options": options, "loss": loss}

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from foveal import audit
-from foveal.audit.cheap import NAMES, check_names
+from foveal.audit.cheap import check_names
 from foveal.audit.finding import Finding
+from foveal.audit.names import NAMES
+from foveal.audit.shortcuts import Told
 from foveal.data.dataset import SPLITS, Dataset
 from foveal.data.images import ImageArray
 from foveal.data.pixels import decode_all, mean_and_std, pixel_digests
@@ -24,6 +26,7 @@ from foveal.progress import Progress
 from foveal.run import SCHEMA_VERSION
 from foveal.training.recipe import Recipe
 from foveal.training.stage import TrainingData
+from foveal.workflows.full_audit import full_audit
 from foveal.workflows.start_weights import starting_preprocess, starting_weights
 from foveal.workflows.started import Started, has_features, start
 
@@ -43,6 +46,7 @@ class Prepared:
     decoded: Callable[[], np.ndarray]
     units: np.ndarray  # (N,) number of the group, exact copies joined, to which each image belongs
     started: Started | None = None  # a transfer's network and features
+    told: Sequence[Told] = ()  # how well the class is told by what is not the subject, where that was measured
 
     @cached_property
     def pixels(self) -> np.ndarray:
@@ -90,17 +94,28 @@ def prepare(
     kept = np.flatnonzero(~np.isin(readable, list(seen.failures)))
     used = dataset if not skipped else dataset.take(readable[kept])
     copies = seen.copies(used, kept)
-    units = find_units(used, by_group=True, copies=copies)
-    split = _stored_split(used, kept_split) if kept_split is not None else _drawn_split(used, recipe, copies, units)
+    started = seen.started and seen.started.take(kept)
+    whole, near = None, None
+    if started is not None:  # what the whole audit needs is computed anyway
+        whole = full_audit(
+            used, started.features.values, started.embedding, progress, memory_gib=recipe.memory_gib, scratch=scratch
+        )
+        near = whole.near(len(used))
+    units = find_units(used, by_group=True, copies=copies, near=near)
+    if kept_split is not None:
+        split = _stored_split(used, kept_split)
+    else:
+        split = _drawn_split(used, recipe, copies, near, units)
     findings = audit.check(used, split.assigned, torn_on_purpose=recipe.split_by == "image", copies=copies)
+    findings += whole.findings(used, split.assigned) if whole is not None else []
     findings = audit.refuse_blocking(findings, recipe.accept, NAMES)
     if skipped:
         findings.insert(0, _skipped(dataset, skipped))
     if recipe.pretrained is None:
         mean, std = mean_and_std(seen.pixels(used, kept), split.indices("train"), preprocess)
         preprocess = replace(preprocess, mean=mean, std=std)
-    started = seen.started and seen.started.take(kept)
-    return Prepared(used, split, findings, preprocess, lambda: seen.pixels(used, kept), units, started)
+    told = whole.told if whole is not None else ()
+    return Prepared(used, split, findings, preprocess, lambda: seen.pixels(used, kept), units, started, told)
 
 
 @dataclass(eq=False)
@@ -152,7 +167,9 @@ def _looked_at(
     return _Seen(preprocess, failures, pixels, None, decode)
 
 
-def _drawn_split(dataset: Dataset, recipe: Recipe, copies: np.ndarray, units: np.ndarray) -> Split:
+def _drawn_split(
+    dataset: Dataset, recipe: Recipe, copies: np.ndarray, near: np.ndarray | None, units: np.ndarray
+) -> Split:
     return make_split(
         dataset,
         seed=recipe.seed if recipe.split_seed is None else recipe.split_seed,
@@ -160,6 +177,7 @@ def _drawn_split(dataset: Dataset, recipe: Recipe, copies: np.ndarray, units: np
         test=recipe.test,
         split_by=recipe.split_by,
         copies=copies,
+        near=near,
         units=units,
     )
 
@@ -211,6 +229,7 @@ def describe_audit(prepared: Prepared) -> dict[str, Any]:
             "counts": {name: _class_counts(dataset, split.indices(name)) for name in SPLITS},
         },
         "findings": [finding.to_dict() for finding in prepared.findings],
+        "told_without_the_subject": [one.to_dict() for one in prepared.told],
     }
 
 

@@ -11,6 +11,7 @@ from foveal.classifier.device import choose_device
 from foveal.data.catalog import is_named
 from foveal.data.dataset import Dataset
 from foveal.data.load import load, reordered
+from foveal.data.overlay import laid_over
 from foveal.errors import ClassifierError, DataError, UsageError, listed
 from foveal.files import locked
 from foveal.models.foreign.entry import refuse_untrusted
@@ -78,6 +79,8 @@ def _resume_locked(
             f"The images of {run.path} are not at {recipe.source}, seen from here; say where they are: "
             f"foveal train SOURCE --resume {shlex.quote(str(called))}"
         ) from error
+    if recipe.manifest is not None:
+        dataset = laid_over(dataset, Path(recipe.manifest))
     began = run.audit["dataset"]
     dataset = dataclasses.replace(dataset, name=began["name"], origin=began["origin"])  # moved images are the same
     classes = tuple(began["classes"])

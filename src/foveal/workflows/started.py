@@ -36,6 +36,14 @@ class Started:
     engine: str  # that computed the features
     source: FeatureSource
 
+    @property
+    def embedding(self) -> str:
+        """A name for what the features are: the network, and the key that they are kept under."""
+        extractor = make_extractor(
+            self.source.recipe, self.cut, self.source.preprocess, self.engine, self.source.device
+        )
+        return f"{self.source.recipe.model} {extractor.key[:16]}"
+
     def take(self, rows: np.ndarray) -> Started:
         """Return this with the features at `rows`, in that order."""
         if len(rows) == len(self.features.seen):
@@ -75,15 +83,27 @@ def has_features(recipe: Recipe) -> bool:
 
 
 def start(
-    dataset: Dataset, rows: np.ndarray, preprocess: Preprocess, recipe: Recipe, scratch: Path, progress: Progress
+    dataset: Dataset,
+    rows: np.ndarray,
+    preprocess: Preprocess,
+    recipe: Recipe,
+    scratch: Path,
+    progress: Progress,
+    *,
+    announce: bool = True,
 ) -> Started:
-    """Return the network by `recipe` with its pretrained weights, and the features of the images at `rows`."""
+    """Return the network by `recipe` with its pretrained weights, and the features of the images at `rows`.
+
+    `announce` says where the weights come from, and what of the network is new.
+    """
     device = choose_device(recipe.device)
     channels, size = preprocess.channels, (preprocess.height, preprocess.width)
     recipe = recipe.changed({"device": str(device), "model_options": starting_options(recipe, channels)})
     with own_random_state(recipe):
         network = build(recipe, len(dataset.classes), channels, size)
-        fresh = load_start(network, recipe, len(dataset.classes), channels, progress)
+        fresh = load_start(
+            network, recipe, len(dataset.classes), channels, progress if announce else Progress(silent=True)
+        )
         cut = cut_before_head(network, fresh)
         engine = choose_trunk_engine(recipe.features_engine, device)
         source = FeatureSource(preprocess, recipe, device, scratch, progress)

@@ -29,6 +29,7 @@ def train(
     trust: str | None = None,
     progress: bool = True,
     data_dir: str | Path | None = None,
+    manifest: str | Path | None = None,
     path_column: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,

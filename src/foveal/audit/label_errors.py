@@ -1,0 +1,86 @@
+"""Label errors: images that look like another class than the one they are filed under.
+
+A linear classifier on the embeddings of a pretrained network is trained and asked crosswise. By confident learning an
+image is suspect when it is confidently of another class: its probability there is at least that of the images which
+are filed there, on average, and higher than in its own class.
+
+Source: Northcutt, Jiang, Chuang, "Confident learning: estimating uncertainty in dataset labels", 2021, section 3 (the
+confident joint), ordered by margin. Deviation: the probabilities are those of a logistic regression on embeddings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from foveal.audit.finding import MOST_RECORDS, Finding
+from foveal.audit.shortcuts import FOLDS, crossed
+from foveal.data.dataset import Dataset
+
+LABEL_ERRORS = "label-errors"
+STRENGTH = 10  # over the number of features: C of the logistic regression, on features of deviation one
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An image that looks like another class."""
+
+    row: int
+    label: int
+    looks_like: int
+    probability: float  # of what it looks like
+    own: float  # of its label
+
+
+def suspects(embeddings: np.ndarray, labels: np.ndarray, units: np.ndarray, seed: int = 0) -> list[Suspect]:
+    """Return the suspect rows of `embeddings` (N, D) filed under `labels` (N,), the clearest first.
+
+    `units` (N,) are never torn between learning and asking: a copy under the same wrong label would excuse it. Empty
+    where a class has fewer units than there are folds.
+    """
+    folds = crossed(labels, units, seed)
+    if folds is None:
+        return []
+    chances = asked_crosswise(embeddings, labels, folds)
+    count = len(labels)
+    own = chances[np.arange(count), labels]
+    thresholds = np.array([own[labels == label].mean() for label in range(chances.shape[1])])
+    confident = np.where(chances >= thresholds, chances, -1.0)
+    looks_like = confident.argmax(axis=1)
+    best = confident[np.arange(count), looks_like]
+    wrong = np.flatnonzero((best > own) & (looks_like != labels))
+    order = wrong[np.argsort(own[wrong] - best[wrong], kind="stable")]
+    found = zip(order.tolist(), labels[order].tolist(), looks_like[order].tolist(), strict=True)
+    return [Suspect(row, label, other, float(best[row]), float(own[row])) for row, label, other in found]
+
+
+def asked_crosswise(embeddings: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Return the probabilities (N, classes) of each row from a classifier that did not learn from it."""
+    from sklearn.linear_model import LogisticRegression
+
+    values = embeddings.reshape(len(embeddings), -1).astype(np.float64)
+    values = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
+    strength = min(1.0, STRENGTH / values.shape[1])
+    chances = np.zeros((len(labels), int(labels.max()) + 1))
+    for fold in range(FOLDS):
+        learned, asked = folds != fold, folds == fold
+        model = LogisticRegression(C=strength, max_iter=200).fit(values[learned], labels[learned])
+        chances[np.ix_(asked, model.classes_)] = model.predict_proba(values[asked])
+    return chances
+
+
+def label_finding(dataset: Dataset, found: list[Suspect]) -> list[Finding]:
+    """Return the finding of suspect labels, if any."""
+    if not found:
+        return []
+    lines = tuple(
+        f"{dataset.record_ids[one.row]}: {dataset.classes[one.label]} ({one.own:.2f}), looks like "
+        f"{dataset.classes[one.looks_like]} ({one.probability:.2f})"
+        for one in found[:MOST_RECORDS]
+    )
+    sentence = (
+        f"{len(found):,} of {len(dataset):,} images look like another class than their label says; look at the first "
+        f"ones: some are wrong labels, others hard images."
+    )
+    return [Finding(LABEL_ERRORS, "warn", sentence, len(found), lines)]

@@ -1,0 +1,113 @@
+"""A cleaned manifest: what is left out and why, and that a training can be laid over it."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import foveal
+from foveal.data.overlay import laid_over
+from foveal.errors import DataError
+from foveal.run import read_json
+from foveal.workflows.check import check
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def dirty(class_folders: Path) -> Path:
+    """The three fruits, with a copy, a copy under another label, a near duplicate, a damaged file and an odd one."""
+    shutil.copy(class_folders / "apple" / "00.png", class_folders / "apple" / "copy.png")
+    shutil.copy(class_folders / "apple" / "01.png", class_folders / "lime" / "other.png")
+    rng = np.random.default_rng(1)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    smooth = coarse.resize((160, 120), Image.Resampling.BICUBIC)
+    smooth.save(class_folders / "plum" / "smooth.png")
+    smooth.resize((80, 60)).save(class_folders / "plum" / "smooth-small.png")
+    (class_folders / "lime" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    Image.new("RGB", (400, 30), (9, 9, 9)).save(class_folders / "plum" / "line.jpg", "PNG")
+    return class_folders
+
+
+def test_the_check_names_everything_and_the_page_shows_it(dirty, tmp_path):
+    checked = check(dirty, out=tmp_path / "page.html", fix=tmp_path / "clean.csv", embedding="none", progress=False)
+    found = {one.name: one for one in checked.findings}
+    assert {"unreadable", "duplicates", "same-image-two-labels", "near-duplicates", "odd-files"} <= set(found)
+    assert found["unreadable"].records[0].startswith("lime/broken.png: ")
+    assert found["near-duplicates"].count == 1 and "smooth-small.png" in found["near-duplicates"].records[0]
+    odd = " ".join(found["odd-files"].records)
+    assert "more than 4 times as long" in odd and "called .jpg but PNG" in odd and "of one colour" in odd
+    html = (tmp_path / "page.html").read_text()
+    assert all(word in html for word in ("smooth-small.png", "lime/other.png", "image size", "95 % interval"))
+    assert "default-src &#39;none&#39;" in html and "http://" not in html and "https://" not in html
+    stored = read_json(tmp_path / "page.json")
+    assert stored["near_duplicates"][0]["records"] == ["plum/smooth-small.png", "plum/smooth.png"]
+    assert {one["kind"] for one in stored["told_without_the_subject"]} >= {"image size", "border pixels"}
+
+    with (tmp_path / "clean.csv").open(newline="") as file:
+        rows = {row["record_id"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 36 + 6 - 1 - 1 - 2  # broken, the copy, both of two labels
+    assert {"apple/copy.png", "apple/01.png", "lime/other.png", "lime/broken.png"}.isdisjoint(rows)
+    assert rows["plum/smooth.png"]["group"] == rows["plum/smooth-small.png"]["group"] != ""
+    assert any("under two labels: left out" in line for line in checked.done)
+    assert sorted(one.name for one in dirty.rglob("*") if one.is_file()).count("copy.png") == 1  # nothing was touched
+
+
+def test_a_second_check_reads_what_the_first_one_kept(dirty, tmp_path, monkeypatch):
+    first = check(dirty, out=tmp_path / "a.html", embedding="none", progress=False)
+    monkeypatch.setattr("foveal.workflows.full_audit.near_duplicates", lambda *_: pytest.fail("made again"))
+    again = check(dirty, out=tmp_path / "b.html", embedding="none", progress=False)
+    assert again.whole.pairs == first.whole.pairs and again.whole.told == first.whole.told
+    for kept in (tmp_path / "cache" / "audits").iterdir():
+        kept.write_text(kept.read_text().replace("0.5", "0.6", 1))
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        check(dirty, out=tmp_path / "c.html", embedding="none", progress=False)
+
+
+def test_a_training_takes_the_cleaned_manifest_and_a_resumed_one_too(dirty, tmp_path):
+    check(dirty, out=tmp_path / "page.html", fix=tmp_path / "clean.csv", embedding="none", progress=False)
+    run = foveal.train(
+        dirty, manifest=tmp_path / "clean.csv", model="mlp", size=16, epochs=1, out=tmp_path / "run", progress=False
+    )
+    assert len(run.splits) == 38 and run.recipe["manifest"] == str(tmp_path / "clean.csv")
+    split_of = {row["record_id"]: row["split"] for row in run.splits}
+    assert split_of["plum/smooth.png"] == split_of["plum/smooth-small.png"]
+    run.report_file.unlink()
+    assert foveal.train(resume=run.path, progress=False).is_finished
+
+
+WRONG = {
+    'there is no record "x.png"': "record_id,label\nx.png,apple\n",
+    "is listed twice": "record_id,label\napple/00.png,apple\napple/00.png,apple\n",
+    "has no label": "record_id,label\napple/00.png,\n",
+    'the split "tset" is none of': "record_id,label,split\napple/00.png,apple,tset\n",
+    "it has no column label": "record_id\napple/00.png\n",
+    "a header and no rows": "record_id,label\n",
+    "another number of columns": "record_id,label\napple/00.png\n",
+    "images have changed since": f"record_id,label,sha256\napple/00.png,apple,{'0' * 64}\n",
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_a_manifest_that_does_not_fit_is_refused(class_folders, tmp_path, said):
+    (tmp_path / "m.csv").write_text(WRONG[said])
+    with pytest.raises(DataError, match=said):
+        laid_over(foveal.load(class_folders), tmp_path / "m.csv")
+
+
+def test_a_manifest_may_choose_correct_and_group(class_folders, tmp_path):
+    (tmp_path / "m.csv").write_text(
+        "record_id,label,group,split\nlime/03.png,lemon,p1,train\napple/00.png,apple,p2,test\napple/01.png,lemon,,train\n"
+    )
+    dataset = laid_over(foveal.load(class_folders), tmp_path / "m.csv")
+    assert dataset.classes == ("apple", "lemon") and dataset.record_ids[0] == "lime/03.png"
+    assert dataset.labels.tolist() == [1, 0, 1] and dataset.groups.tolist() == ["p1", "p2", ""]
+    assert dataset.given_splits.tolist() == ["train", "test", "train"]
