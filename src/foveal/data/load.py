@@ -14,6 +14,7 @@ from foveal.data.dataset import Dataset
 from foveal.data.sources.archives import read_archive
 from foveal.data.sources.arrays import read_arrays
 from foveal.data.sources.cifar import find_cifar, read_cifar
+from foveal.data.sources.dicom_folder import holds_dicom, read_dicom_folder, with_patients
 from foveal.data.sources.folders import read_folders
 from foveal.data.sources.idx import is_idx_folder, read_idx_folder
 from foveal.data.sources.listing import SUFFIXES, is_archive
@@ -40,10 +41,10 @@ def load(
     """Return the dataset in `source`.
 
     Args:
-        source: a Dataset, a folder of class folders (flat, or inside ``train/`` ``val/`` ``test/``), a folder of
-            IDX or CIFAR files, an archive of either, a CSV or Parquet manifest (a folder or archive may hold it), an
-            NPZ file, a name from the catalog (``"digits"``, ``"mnist"``, …), or uint8 images as an
-            array (N, H, W) or (N, H, W, 1 or 3) with `labels`.
+        source: a Dataset, a folder of class folders (flat, or inside ``train/`` ``val/`` ``test/``) of images
+            or of DICOM files, a folder of IDX or CIFAR files, an archive of either, a CSV or Parquet manifest (a
+            folder or archive may hold it), an NPZ file, a name from the catalog (``"digits"``, ``"mnist"``, …), or
+            uint8 images as an array (N, H, W) or (N, H, W, 1 or 3) with `labels`.
         labels: class names or integers (N,), for arrays only.
         name: what reports call arrays.
         classes: the class names that are allowed, in order (more than there are will do); for arrays of
@@ -113,7 +114,7 @@ def _from_place(
             _refuse_columns(columns, source)
             return read_idx_folder(path)
         if path.is_dir():
-            return _from_tree(FolderTree(path), columns, classes)
+            return _from_tree(FolderTree(path), columns, classes, progress)
         if path.is_file():
             return _from_file(path, columns, classes, progress)
     except OSError as error:
@@ -124,7 +125,7 @@ def _from_place(
     )
 
 
-def _from_tree(tree: Tree, columns: Columns, classes: Sequence[str] | None) -> Dataset:
+def _from_tree(tree: Tree, columns: Columns, classes: Sequence[str] | None, progress: Progress | None) -> Dataset:
     """Return what a folder or an archive holds: CIFAR's files, the images of its manifest, or class folders."""
     if found := find_cifar(tree):
         _refuse_columns(columns, tree.origin)
@@ -132,20 +133,21 @@ def _from_tree(tree: Tree, columns: Columns, classes: Sequence[str] | None) -> D
     file = manifest_in(tree, columns)
     if file is None:
         _refuse_columns(columns, tree.origin)
-        return read_folders(tree)
+        return read_dicom_folder(tree, progress) if holds_dicom(tree) else read_folders(tree)
     origin = tree.place(file) if isinstance(tree, FolderTree) else tree.origin
     dataset = read_manifest(tree, file, columns, classes, name=tree.name, origin=origin)
     refuse_unlisted(dataset, tree, file)
-    return dataset
+    return with_patients(dataset, progress)
 
 
 def _from_file(path: Path, columns: Columns, classes: Sequence[str] | None, progress: Progress | None) -> Dataset:
     if is_table(path.name):
         name = path.resolve().parent.name if path.stem == "manifest" else path.stem
-        return read_manifest(FolderTree(path.parent), path.name, columns, classes, name=name, origin=str(path))
+        dataset = read_manifest(FolderTree(path.parent), path.name, columns, classes, name=name, origin=str(path))
+        return with_patients(dataset, progress)
     if path.name.lower().endswith(SUFFIXES):
         with nullcontext(progress) if progress is not None else Progress() as display:
-            return _from_tree(read_archive(path, display), columns, classes)
+            return _from_tree(read_archive(path, display), columns, classes, display)
     _refuse_columns(columns, path)
     if path.suffix.lower() == ".npz":
         return read_npz(path)

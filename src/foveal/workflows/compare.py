@@ -15,15 +15,15 @@ from PIL import Image
 
 from foveal.data.catalog import CATALOG, is_named
 from foveal.data.dataset import Dataset
-from foveal.data.images import read_file
+from foveal.data.images import picture_of, read_file
 from foveal.data.load import load
 from foveal.data.sources.manifest import Columns
-from foveal.data.sources.tree import IMAGE_SUFFIXES
+from foveal.data.sources.tree import DICOM_SUFFIXES, IMAGE_SUFFIXES
 from foveal.download import cache_folder
 from foveal.errors import FovealError, OutputError, UsageError
 from foveal.evaluation.comparison import PairedComparison, adjusted, compare_answers
 from foveal.evaluation.pairing import Common, find_common
-from foveal.preprocess import UnreadableImageError, decode
+from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
 from foveal.report.compared import ComparedPair, ComparedRun, Comparison, Disagreement, Said
 from foveal.report.comparison_page import write_comparison
@@ -225,10 +225,10 @@ def pictures_of_any(contenders: Sequence[Contender]) -> Callable[[str], Image.Im
 
 def _picture_at(path: Path, digest: str) -> Image.Image | None:
     """Return the picture in an image file, when it is still there and the same."""
-    if path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+    if path.suffix.lower() not in IMAGE_SUFFIXES | DICOM_SUFFIXES or not path.is_file():
         return None
     content = read_file(path)
-    return decode(content) if hashlib.sha256(content).hexdigest() == digest else None
+    return picture_of(content) if hashlib.sha256(content).hexdigest() == digest else None
 
 
 def _source(contender: Contender) -> Dataset | None:

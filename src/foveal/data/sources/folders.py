@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.data.dataset import Dataset, unknown
-from foveal.data.sources.tree import IMAGE_SUFFIXES, FolderTree, Tree, ends_like_image, joined
+from foveal.data.sources.tree import IMAGE_SUFFIXES, FolderTree, Tree, ends_like_dicom, ends_like_image, joined
 from foveal.errors import DataError, listed
 
 SPLIT_NAMES = {
@@ -66,7 +66,8 @@ def read_folders(tree: Tree) -> Dataset:
 
 def image_files(root: Path) -> list[Path]:
     """Return every image file below `root`, sorted: what `predict` takes from a folder."""
-    paths = sorted(root / path for path in _images(FolderTree(root), ""))
+    tree = FolderTree(root)
+    paths = sorted(root / path for path in tree.below() if ends_like_image(path) or ends_like_dicom(path))
     _refuse_not_utf8(map(str, paths))
     return paths
 

@@ -15,7 +15,7 @@ from foveal.data.images import EncodedImages
 from foveal.data.sources.csv_table import CsvTable
 from foveal.data.sources.folders import SPLIT_NAMES
 from foveal.data.sources.parquet import ParquetTable
-from foveal.data.sources.tree import Tree, ends_like_image
+from foveal.data.sources.tree import Tree, ends_like_dicom, ends_like_image
 from foveal.errors import DataError, listed, nearest
 
 CSV_SUFFIXES, PARQUET_SUFFIXES = (".csv", ".tsv"), (".parquet", ".pq")
@@ -158,7 +158,9 @@ def manifest_in(tree: Tree, columns: Columns) -> str | None:
 def refuse_unlisted(dataset: Dataset, tree: Tree, file: str) -> None:
     """Raise DataError when images lie in `tree` that its manifest `file` does not list: none is left out silently."""
     ids = set(dataset.record_ids.tolist())
-    unlisted = sorted(path for path in tree.below() if ends_like_image(path) and path not in ids)
+    unlisted = sorted(
+        path for path in tree.below() if path not in ids and (ends_like_image(path) or ends_like_dicom(path))
+    )
     if not unlisted:
         return
     absent = sum(not tree.holds(path) for path in ids)

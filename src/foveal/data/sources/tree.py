@@ -11,6 +11,7 @@ from foveal.data.images import EncodedImages, ImageFiles
 from foveal.errors import DataError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm"}
+DICOM_SUFFIXES = {".dcm", ".dicom"}
 NOT_OURS = ("__MACOSX",)  # what packers leave behind
 
 
@@ -126,3 +127,8 @@ def ends_like_image(path: str) -> bool:
 
 def _refuse_closed(error: OSError) -> NoReturn:
     raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+
+def ends_like_dicom(path: str) -> bool:
+    """Return whether a file of this name says that it is DICOM."""
+    return os.path.splitext(path)[1].lower() in DICOM_SUFFIXES  # noqa: PTH122 - as above
