@@ -48,6 +48,9 @@ class Extractor:
     facts: Mapping[str, Any]  # all that a feature depends on but the image; plain JSON
     preprocess: Preprocess
     open: Callable[[np.ndarray], Trunk]  # is handed a first batch of normalised images, to check itself with
+    vary: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = (
+        None  # decoded pixels and their files' digests → pixels
+    )
 
     @property
     def key(self) -> str:
@@ -124,9 +127,11 @@ def _compute(
             failures |= failed
             good = ~np.isin(rows[places], list(failed))
             if good.any():
-                x = preprocess.normalise_array(pixels[good])  # (B, C, H, W)
+                seen = pixel_digests(pixels[good])
+                varied = pixels[good] if extractor.vary is None else extractor.vary(pixels[good], digests[places[good]])
+                x = preprocess.normalise_array(varied)  # (B, C, H, W)
                 trunk = trunk or extractor.open(x)
-                values, seen = _in_full_batch(trunk, x), pixel_digests(pixels[good])
+                values = _in_full_batch(trunk, x)
                 for at, value, digest in zip(places[good].tolist(), values, seen.tolist(), strict=True):
                     table.put(at, value, digest)
                 home.add(digests[places[good]], seen, values)

@@ -66,3 +66,12 @@ def test_bad_input_is_one_sentence_and_writes_nothing(class_folders, tmp_path):
         show(class_folders, out=tmp_path / "page.html", data_dir=tmp_path, progress=False)
     assert (tmp_path / "taken.html").read_text() == "mine"
     assert not (tmp_path / "page.html").exists()
+
+
+def test_what_training_sees_is_shown_as_training_sees_it(class_folders, tmp_path):
+    shown = show(class_folders, out=tmp_path / "page.html", augment="xray,noise=0", size=(40, 40), progress=False)
+    html = shown.page.read_text(encoding="utf-8")
+    assert html.count('class="plain"') == 6 and html.count("varied, epoch") == 48
+    assert "40×40" in html and "rotation" in html and "flip" not in html.split("What training sees")[1].split("</p>")[0]
+    with pytest.raises(UsageError, match="xrya"):
+        show(class_folders, out=tmp_path / "other.html", augment="xrya", progress=False)

@@ -226,3 +226,24 @@ def test_every_engine_gives_torchs_features(engine):
     opened = engines.open_trunk(trunk, engine, (3, 32, 32), torch.device("cpu"))
     assert opened.run(x) == pytest.approx(engines.TorchTrunk(trunk, torch.device("cpu"))(x), abs=1e-5)
     assert network.training is False and isinstance(Extractor({}, None, lambda _: opened.run), Extractor)
+
+
+def test_with_augmentation_the_head_learns_from_a_few_views_and_the_second_stage_from_new_ones(
+    class_folders, tmp_path, monkeypatch
+):
+    fields = {**SMALL, "augment": "photo", "feature_views": 2, "transfer": "fine_tune"}
+    asked = []
+    extract = started.extract
+
+    def watched(extractor, *args, **more):
+        asked.append(extractor.facts.get("view", 0))
+        return extract(extractor, *args, **more)
+
+    monkeypatch.setattr(started, "extract", watched)
+    whole = foveal.train(class_folders, out=tmp_path / "whole", **fields)
+    assert asked == [0, 1, 2]
+    plain = foveal.train(class_folders, out=tmp_path / "plain", **{**fields, "augment": "none"})
+    assert whole.history[0]["train_loss"] != plain.history[0]["train_loss"]
+    again = foveal.train(class_folders, out=tmp_path / "again", **fields)
+    a, b = state_of(whole), state_of(again)
+    assert all(torch.equal(a[name], b[name]) for name in a)

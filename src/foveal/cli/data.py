@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.completion import complete_source
+from foveal.cli.parsing import parse_size
 
 if TYPE_CHECKING:
     from foveal.data.summary import Summary
@@ -29,6 +30,12 @@ def show(
     out: Annotated[
         Path | None, typer.Option(help="The page to write (default: NAME-contact-sheet.html, here).")
     ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="Also show what training would see: photo, digit, xray, or strengths.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Of what training would see: side or HEIGHTxWIDTH (default: 224).")
+    ] = None,
     per_class: Annotated[int, typer.Option(min=1, help="How many images of each class the page shows.")] = 12,
     path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
@@ -44,7 +51,15 @@ def show(
     from foveal.workflows.show import show as show_source
 
     columns = Columns(path_column, label_column, group_column, source_column, split_column)
-    shown = show_source(source, out=out, per_class=per_class, columns=columns, data_dir=data_dir)
+    shown = show_source(
+        source,
+        out=out,
+        per_class=per_class,
+        columns=columns,
+        data_dir=data_dir,
+        augment=augment,
+        size=parse_size(size),
+    )
     _print(shown.summary)
     typer.echo(f"contact sheet  {shown.page}")
 

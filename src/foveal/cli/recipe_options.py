@@ -78,6 +78,11 @@ class ClassWeights(StrEnum):
     balanced = "balanced"
 
 
+class Sampler(StrEnum):
+    shuffled = "shuffled"
+    balanced = "balanced"
+
+
 class Log(StrEnum):
     tensorboard = "tensorboard"
     mlflow = "mlflow"
@@ -178,6 +183,16 @@ def recipe_options(
     ] = None,
     fit: Annotated[
         Fit | None, option(panel=SIGHT, help="How other shapes enter the frame (default: letterbox, or the weights').")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        option(panel=SIGHT, help="Vary training images: photo, digit, xray, or strengths: xray,rotation_deg=9."),
+    ] = None,
+    feature_views: Annotated[
+        int | None, option(panel=TRANSFER, help="Augmented views that features are kept of, an image (default: 4).")
+    ] = None,
+    sampler: Annotated[
+        Sampler | None, option(panel=TRAINING, help="balanced: every class as often as any other (default: shuffled).")
     ] = None,
     epochs: Annotated[
         int | None,
@@ -283,6 +298,9 @@ def recipe_options(
         "head_schedule": head_schedule.value if head_schedule else None,
         "head_patience": head_patience,
         "features_engine": features_engine.value if features_engine else None,
+        "augment": augment,
+        "feature_views": feature_views,
+        "sampler": sampler.value if sampler else None,
         "epochs": epochs,
         "epoch_images": epoch_images,
         "time_limit_s": time_limit,

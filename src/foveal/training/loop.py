@@ -7,6 +7,7 @@ Under a time limit the learning rate is one of the time gone too, which lies in 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from foveal.classifier.device import saying_out_of_memory
 from foveal.classifier.inference import logits
+from foveal.data.augment.mixing import mix_batch
 from foveal.data.batches import Batches
 from foveal.errors import TrainingError
 from foveal.models.network import Heads
@@ -150,6 +152,9 @@ def fit_stage(
         seed=recipe.seed,
         device=device,
         epoch_images=recipe.epoch_images,
+        augment=None if stage.quick or data.views > 1 else recipe.augmentation,
+        balanced=recipe.sampler == "balanced",
+        views=data.views,
     )
     with Frozen(stage.network, stage.shares) as frozen:
         state = TrainingState.begin(stage.network, recipe, epochs * len(batches), stage.shares)
@@ -239,6 +244,8 @@ def learn_epoch(work: Work) -> None:
     state, recipe, limit, at = work.state, work.recipe, work.limit, work.state.position
     work.frozen.train_mode()
     limit.steps_begin()
+    policy = recipe.augmentation
+    mixes = policy.mixes_images
     saved = spoke = time.monotonic()
     started = saved - at.seconds
     sums = torch.float32 if state.device.type == "mps" else torch.float64  # MPS has no float64
@@ -247,6 +254,9 @@ def learn_epoch(work: Work) -> None:
 
     for pixels, labels in work.batches.of_epoch(at.epoch, start=at.batch):
         x = work.stage.normalise(pixels)
+        if mixes and x.ndim == 4:
+            lot = mixing_seed(recipe.seed, at.epochs, at.batch)
+            x, labels = mix_batch(x, labels, work.data.classes, policy, lot)  # noqa: PLW2901 - soft from here on
         loss, hits = learn(state, x, labels, work.weights, recipe, work.rate(at.batch))
         loss_sum += loss * len(labels)
         correct += hits
@@ -277,6 +287,8 @@ def learn(
 ) -> tuple[Tensor, Tensor]:
     """Learn from one batch x (B, C, H, W) at learning `rate`; return its mean loss and how many it had right.
 
+    `labels` are classes (B,), or of mixed images the shares (B, classes), where right is the largest.
+
     Learned from is the loss of the logits and, by their weight, of the auxiliary heads that a network may have;
     returned is that of the logits alone, which is what validation can be compared with.
     """
@@ -293,7 +305,13 @@ def learn(
         if recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(state.optimizer.parameters, recipe.clip_norm)
         state.optimizer.step(rate)
-    return loss.detach(), (output.detach().argmax(1) == labels).sum()
+    truth = labels if labels.ndim == 1 else labels.argmax(1)
+    return loss.detach(), (output.detach().argmax(1) == truth).sum()
+
+
+def mixing_seed(seed: int, epoch: int, batch: int) -> int:
+    """Return the seed by which the images of one batch are mixed."""
+    return int.from_bytes(hashlib.sha256(f"mix {seed} {epoch} {batch}".encode()).digest()[:7], "big")
 
 
 def end_epoch(work: Work) -> EpochRow:

@@ -27,7 +27,10 @@ from foveal.training.recipe import Recipe
 
 
 def training_loss(output: Tensor, labels: Tensor, recipe: Recipe, weights: Tensor | None = None) -> Tensor:
-    """Return the mean loss that `recipe` names, of logits `output` (B, classes) and classes `labels` (B,)."""
+    """Return the mean loss that `recipe` names, of logits `output` (B, classes) and classes `labels` (B,).
+
+    Cross-entropy also takes shares (B, classes), of images that were mixed.
+    """
     if loss_name(recipe) == "cross_entropy":
         return F.cross_entropy(output, labels, weights, label_smoothing=recipe.label_smoothing)
     return weighted_mean(each_loss(output, labels, recipe), labels, weights)

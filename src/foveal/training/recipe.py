@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from foveal.data.augment.policy import Augment
 from foveal.data.sources.manifest import Columns
 from foveal.errors import ClassifierError, UsageError, nearest
 from foveal.files import write_text
@@ -49,6 +50,17 @@ def as_tag(tag: object) -> object:
     return ("default" if tag else None) if isinstance(tag, bool) else tag
 
 
+def as_policy(text: object) -> object:
+    """Return the text of an augmentation, checked, and None for none."""
+    if not isinstance(text, str):
+        return text
+    try:
+        policy = Augment.parse(text)
+    except UsageError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    return text if policy.changes_images or policy.mixes_images else None
+
+
 class Recipe(BaseModel):
     """Every choice of a training run. A field left at None is chosen from the data when training begins.
 
@@ -80,6 +92,10 @@ class Recipe(BaseModel):
     size: Annotated[tuple[Count, Count], BeforeValidator(square)] | None = None  # (height, width), or one side
     channels: Literal[1, 3] | None = None
     fit: Literal["letterbox", "crop", "stretch"] | None = None  # None: letterbox, or as pretrained weights need it
+
+    augment: Annotated[str | None, BeforeValidator(as_policy)] = None  # a preset, or strengths: "xray,rotation_deg=10"
+    feature_views: Annotated[int, Field(ge=1, le=64)] = 4  # augmented views an image, where features are kept of them
+    sampler: Literal["shuffled", "balanced"] = "shuffled"  # balanced: every class as often as any other
 
     # the network
     model: str = "lenet5"
@@ -143,6 +159,17 @@ class Recipe(BaseModel):
             lacking = "without pretrained weights" if self.pretrained is None else f"in the transfer {self.transfer}"
             raise ValueError(f"there is no second stage {lacking}, to which {next(iter(staged))} belongs")
         return self
+
+    @model_validator(mode="after")
+    def _mixing_fits(self) -> Recipe:
+        if self.augmentation.mixes_images and self.loss not in (None, "cross_entropy"):
+            raise ValueError(f"mixup and cutmix make soft labels, which the loss {self.loss} cannot take")
+        return self
+
+    @property
+    def augmentation(self) -> Augment:
+        """What is done to training images."""
+        return Augment.parse(self.augment) if self.augment else Augment()
 
     @property
     def is_two_staged(self) -> bool:

@@ -15,7 +15,8 @@ from foveal.training.recipe import Recipe
 class TrainingData:
     """What a network is asked and should answer: inputs with labels (N,), and which rows serve what.
 
-    `pixels` are decoded images (N, H, W, C) uint8, or the activations (N, …) float32 of a frozen trunk.
+    `pixels` are decoded images (N, H, W, C) uint8, or the activations (N, …) float32 of a frozen trunk. With `views`
+    they are (views · N, …): so many versions of each, of which training takes one by lot and validation the first.
     """
 
     pixels: np.ndarray
@@ -23,6 +24,7 @@ class TrainingData:
     train: np.ndarray
     validation: np.ndarray
     classes: int
+    views: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from foveal.data.augment.policy import Augment, describe
 from foveal.data.contact_sheet import sheet, strips
 from foveal.data.load import load
 from foveal.data.sources.manifest import Columns
@@ -16,10 +17,12 @@ from foveal.errors import OutputError
 from foveal.files import saying_why, write_text
 from foveal.progress import Progress
 from foveal.web import asset, page, templates
+from foveal.workflows.varied_sheet import varied
 
 HERE = "foveal.workflows"
 MOST_CHARACTERS = 4_200_000  # of all pictures together, so that the page stays below 5 MB
 MOST_UNREADABLE = 200
+SIDE, SMALL = 224, 64  # pixels at which variations are shown; up to which images are shown as they are
 MOST_SOURCES = 8
 
 
@@ -39,6 +42,8 @@ def show(
     per_class: int = 12,
     columns: Columns | None = None,
     data_dir: str | Path | None = None,
+    augment: str | None = None,
+    size: tuple[int, int] | None = None,
     progress: bool = True,
 ) -> Shown:
     """Read every image of `source`, and write its contact sheet as one HTML file that needs nothing but itself.
@@ -49,6 +54,8 @@ def show(
         per_class: how many images of each class the page shows, fewer where it would exceed 5 MB.
         columns: which column of a manifest holds what.
         data_dir: a folder with the files of a published data set.
+        augment: as the field of that name in `Recipe`: the page then also shows what training would see.
+        size: (height, width) at which that is shown; 224×224 by default, and smaller images as they are.
         progress: whether to show progress on standard error.
 
     Raises:
@@ -56,11 +63,15 @@ def show(
     """
     if out is not None:
         _refuse_existing(Path(out))
+    policy = Augment.parse(augment) if augment is not None else None
     with Progress(silent=not progress) as display:
         dataset = load(source, columns=columns, data_dir=data_dir, progress=display)
         target = Path(out) if out is not None else _free_name(dataset.name)
         summary = summarise(dataset, dataset.scanned(display))
         drawn = strips(dataset, per_class=per_class, most_characters=MOST_CHARACTERS, progress=display)
+        own = dataset.scanned(display).one_size()
+        size = size or (own if own and max(own) <= SMALL else (SIDE, SIDE))
+        versions = [] if policy is None else varied(dataset, policy, size)
     pictures = [picture for strip in drawn for picture in strip.pictures]
     damaged = {one.record_id: one.reason for one in pictures if one.thumbnail is None}
     summary = replace(summary, unreadable=tuple({**dict(summary.unreadable), **damaged}.items()))
@@ -71,6 +82,9 @@ def show(
         unreadable=summary.unreadable[:MOST_UNREADABLE],
         pictures=len(pictures),
         sheet=sheet(drawn),
+        varied=versions,
+        policy=[] if policy is None else describe(policy),
+        size=size,
     )  # fmt: skip
     style = asset("foveal.web", "card.css") + asset(HERE, "show.css")
     html = page(f"{summary.name}: contact sheet · Foveal", Markup(body), style=style, closed=True)

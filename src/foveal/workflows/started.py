@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from foveal.classifier.device import choose_device
+from foveal.data.augment.batch import augment_batch
+from foveal.data.augment.draws import image_seeds
 from foveal.data.dataset import Dataset
 from foveal.engines.kinds import TORCH
 from foveal.engines.trunk import choose_trunk_engine, engine_version, open_trunk, refuse_deviation
@@ -62,9 +64,12 @@ class FeatureSource:
     scratch: Path
     progress: Progress
 
-    def extract(self, cut: Cut, engine: str, dataset: Dataset, rows: np.ndarray) -> Features:
-        """Return the features at `cut` of the images of `dataset` at `rows`, from the cache or computed by `engine`."""
-        extractor = make_extractor(self.recipe, cut, self.preprocess, engine, self.device)
+    def extract(self, cut: Cut, engine: str, dataset: Dataset, rows: np.ndarray, view: int = 0) -> Features:
+        """Return the features at `cut` of the images of `dataset` at `rows`, from the cache or computed by `engine`.
+
+        Of the images as they are, or, from `view` 1 on, of one augmented version of each.
+        """
+        extractor = make_extractor(self.recipe, cut, self.preprocess, engine, self.device, view)
         digests = dataset.scan.digests[rows]
         return extract(
             extractor,
@@ -118,8 +123,13 @@ def start(
     return Started(network, cut, features, engine, source)
 
 
-def make_extractor(recipe: Recipe, cut: Cut, preprocess: Preprocess, engine: str, device: torch.device) -> Extractor:
-    """Return what computes the features of `cut` on `engine`; it is opened when an image is not in the cache."""
+def make_extractor(
+    recipe: Recipe, cut: Cut, preprocess: Preprocess, engine: str, device: torch.device, view: int = 0
+) -> Extractor:
+    """Return what computes the features of `cut` on `engine`; it is opened when an image is not in the cache.
+
+    From `view` 1 on an image is augmented first, by a lot of (seed, view, its file's content).
+    """
     shape = (preprocess.channels, preprocess.height, preprocess.width)
 
     def open_(x: np.ndarray) -> Trunk:
@@ -139,7 +149,17 @@ def make_extractor(recipe: Recipe, cut: Cut, preprocess: Preprocess, engine: str
         "device": device.type,
         "threads": torch.get_num_threads(),
     }
-    return Extractor(facts, preprocess, open_)
+    if not view:
+        return Extractor(facts, preprocess, open_)
+    policy = recipe.augmentation
+
+    def vary(pixels: np.ndarray, digests: np.ndarray) -> np.ndarray:
+        names = torch.tensor([int(digest[:15], 16) for digest in digests.tolist()])
+        seeds = image_seeds(recipe.seed, view, names)
+        changed: np.ndarray = augment_batch(torch.from_numpy(pixels), policy, seeds).numpy()
+        return changed
+
+    return Extractor({**facts, "augment": policy.to_dict(), "view": view, "seed": recipe.seed}, preprocess, open_, vary)
 
 
 def weights_digest(module: nn.Module) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ def transfer(
     below: list[tuple[Cut, Features] | None] = [(started.cut, started.features)]
 
     def head_data() -> TrainingData:
-        return prepared.training_data_of(started.features.values)
+        return _with_views(prepared, started, recipe)
 
     stages = [TrainingStage("head", started.cut.head, head_data, as_it_is, head_recipe(recipe), quick=True)]
     if recipe.is_two_staged:
@@ -78,7 +78,8 @@ def _second(
     The activations there are computed once, too, unless they would take more than the memory that is allowed.
     """
     cut, count = cut_below(started.network, shares), len(prepared.dataset)
-    if cut.step == 0 or count * _bytes(cut, prepared.preprocess) > recipe.memory_gib * GIB:
+    varied = recipe.augmentation.changes_images or recipe.augmentation.mixes_images  # anew in every epoch
+    if cut.step == 0 or varied or count * _bytes(cut, prepared.preprocess) > recipe.memory_gib * GIB:
         normalise = prepared.preprocess.normalise
         return TrainingStage(name, started.network, prepared.training_data, normalise, recipe, shares), None
     features = started.source.extract(cut, started.engine, prepared.dataset, np.arange(count))
@@ -86,6 +87,22 @@ def _second(
     own = {key: by_parameter[id(one)] for key, one in cut.head.named_parameters() if id(one) in by_parameter}
     data = prepared.training_data_of(features.values)
     return TrainingStage(name, cut.head, lambda: data, as_it_is, recipe, own), (cut, features)
+
+
+def _with_views(prepared: Prepared, started: Started, recipe: Recipe) -> TrainingData:
+    """Return what the head learns from: the features, or, with augmentation, those of a few views of each image."""
+    plain = started.features.values
+    if not recipe.augmentation.changes_images:
+        return prepared.training_data_of(plain)
+    views, count = recipe.feature_views, len(plain)
+    rows = prepared.split.indices("train")
+    together = np.zeros((views + 1, *plain.shape), np.float32)
+    together[0] = plain
+    for view in range(1, views + 1):
+        features = started.source.extract(started.cut, started.engine, prepared.dataset, rows, view)
+        together[view][rows] = features.values
+    data = prepared.training_data_of(together.reshape((views + 1) * count, *plain.shape[1:]))
+    return replace(data, views=views + 1)
 
 
 def _bytes(cut: Cut, preprocess: Preprocess) -> int:
