@@ -63,7 +63,7 @@ def test_features_are_computed_once_and_then_read(images):
     first, trunk = run(images)
     assert first.computed == 70 and trunk.opened == 1
     assert np.array_equal(first.values, expected(images, np.arange(70)))
-    assert set(trunk.batches) == {features.BATCH}  # a short batch is asked as a full one: the same arithmetic
+    assert set(trunk.batches) == {32}  # a short batch is asked as a full one: the same arithmetic
     again, idle = run(images)
     assert again.computed == idle.opened == 0 and np.array_equal(again.values, first.values)
     assert again.seen.tolist() == first.seen.tolist() and len(set(again.seen.tolist())) == 70
@@ -73,7 +73,7 @@ def test_another_order_more_images_and_copies_cost_only_what_is_new(images):
     run(images, np.arange(40))
     rows = np.array([60, 3, 3, 39, 50])
     found, trunk = run(images, rows)
-    assert found.computed == 2 and trunk.asked == features.BATCH
+    assert found.computed == 2 and trunk.asked == 32
     assert np.array_equal(found.values, expected(images, rows))
 
 

@@ -61,6 +61,7 @@ _HOMES = {
     "load": "foveal.data.load",
     "repeat": "foveal.workflows.repeat",
     "train": "foveal.workflows.train",
+    "train_folds": "foveal.workflows.folds",
 }
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "load",
     "repeat",
     "train",
+    "train_folds",
 ]
 
 

@@ -33,7 +33,7 @@ from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 
 SCHEMA = 1
-BATCH = 32  # images at once: beyond that CPUs gain nothing and memory grows
+DECODED_BYTES = 64 << 20  # of pixels decoded at once, by several threads
 PART_BYTES = 64 << 20
 LARGEST_CACHE_GIB = 20.0  # beyond that the keys that were not used for longest go
 GIB = 1 << 30
@@ -48,14 +48,13 @@ class Extractor:
     facts: Mapping[str, Any]  # all that a feature depends on but the image; plain JSON
     preprocess: Preprocess
     open: Callable[[np.ndarray], Trunk]  # is handed a first batch of normalised images, to check itself with
-    vary: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = (
-        None  # decoded pixels and their files' digests → pixels
-    )
+    vary: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # pixels, digests → pixels
+    batch: int = 32  # images asked at once, always
 
     @property
     def key(self) -> str:
         """The SHA-256 of the facts and the preprocessing."""
-        whole = {"schema": SCHEMA, **self.facts, "preprocess": self.preprocess.to_dict()}
+        whole = {"schema": SCHEMA, **self.facts, "batch": self.batch, "preprocess": self.preprocess.to_dict()}
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
@@ -119,35 +118,41 @@ def _compute(
     failures: dict[int, str] = {}
     trunk: Trunk | None = None
     quiet = Progress(silent=True)
+    at_once = max(1, DECODED_BYTES // int(np.prod(shape)) // extractor.batch) * extractor.batch
     with progress.stage("computing features", len(missing)) as stage:
-        for start in range(0, len(missing), BATCH):
-            places = missing[start : start + BATCH]
+        for start in range(0, len(missing), at_once):
+            places = missing[start : start + at_once]
             pixels = np.zeros((len(places), *shape), np.uint8)
             failed = images.decode(rows[places], preprocess, pixels, quiet)
             failures |= failed
-            good = ~np.isin(rows[places], list(failed))
-            if good.any():
-                seen = pixel_digests(pixels[good])
-                varied = pixels[good] if extractor.vary is None else extractor.vary(pixels[good], digests[places[good]])
+            good = np.flatnonzero(~np.isin(rows[places], list(failed)))
+            stage.advance(len(places) - len(good))
+            for first in range(0, len(good), extractor.batch):
+                part = good[first : first + extractor.batch]
+                own = digests[places[part]]
+                seen = pixel_digests(pixels[part])
+                varied = pixels[part] if extractor.vary is None else extractor.vary(pixels[part], own)
                 x = preprocess.normalise_array(varied)  # (B, C, H, W)
                 trunk = trunk or extractor.open(x)
-                values = _in_full_batch(trunk, x)
-                for at, value, digest in zip(places[good].tolist(), values, seen.tolist(), strict=True):
+                values = _in_full_batch(trunk, x, extractor.batch)
+                for at, value, digest in zip(places[part].tolist(), values, seen.tolist(), strict=True):
                     table.put(at, value, digest)
-                home.add(digests[places[good]], seen, values)
-            stage.advance(len(places))
+                home.add(own, seen, values)
+                stage.advance(len(part))
     home.flush()
     home.make_room()
     return failures
 
 
-def _in_full_batch(trunk: Trunk, x: np.ndarray) -> np.ndarray:
-    """Return the activations of x (B, C, H, W), asked in a batch of `BATCH` whatever B is.
+def _in_full_batch(trunk: Trunk, x: np.ndarray, batch: int) -> np.ndarray:
+    """Return the activations of x (B, C, H, W), asked in a batch of `batch` whatever B is.
 
     Engines choose their arithmetic by the size of the batch: an image's features are to be the same, to the bit,
     whichever images were missing beside it.
     """
-    full = np.zeros((BATCH, *x.shape[1:]), np.float32)
+    if len(x) == batch:
+        return trunk(x)
+    full = np.zeros((batch, *x.shape[1:]), np.float32)
     full[: len(x)] = x
     return trunk(full)[: len(x)]
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 import foveal
 from foveal.audit.label_errors import suspects
 from foveal.audit.looks import file_facts, look
-from foveal.audit.shortcuts import auc, binned, kinds_of, one_hot, shortcut_finding, shortcuts
+from foveal.audit.shortcuts import auc, binned, crossed, interval, kinds_of, one_hot, shortcut_finding, shortcuts
 from foveal.data.splits import find_units
 from foveal.progress import Progress
 
@@ -33,7 +33,8 @@ def told(folder, draw) -> dict:
     dataset = foveal.load(folder / "set")
     looks = look(dataset, np.arange(len(dataset)), QUIET, memory_gib=1, scratch=folder)
     kinds = kinds_of(dataset, looks, file_facts(dataset, QUIET))
-    return {one.kind: one for one in shortcuts(dataset, kinds, find_units(dataset, by_group=True))}
+    units = find_units(dataset, by_group=True)
+    return {one.kind: one for one in shortcuts(dataset, kinds, units, crossed(dataset.labels, units))}
 
 
 def noise(rng, size=(48, 48)) -> Image.Image:
@@ -85,8 +86,8 @@ def test_groups_are_never_torn_so_that_a_patients_mark_is_no_shortcut():
     marks = np.repeat(rng.normal(size=(40, 30)), 5, axis=0)  # each patient's own, the same in all five images
     images = rng.integers(0, 256, (200, 8, 8), dtype=np.uint8)
     dataset = foveal.load(images, labels, groups=patients)
-    (grouped,) = shortcuts(dataset, {"mark": marks}, patients)
-    (torn,) = shortcuts(dataset, {"mark": marks}, np.arange(200))
+    (grouped,) = shortcuts(dataset, {"mark": marks}, patients, crossed(labels, patients))
+    (torn,) = shortcuts(dataset, {"mark": marks}, np.arange(200), crossed(labels, np.arange(200)))
     assert torn.auc > 0.9 and grouped.auc < 0.75 and not grouped.is_shortcut
 
 
@@ -112,7 +113,7 @@ def test_wrong_labels_are_found():
     labels = truth.copy()
     wrong = rng.choice(180, 9, replace=False)
     labels[wrong] = (labels[wrong] + 1) % 3
-    found = suspects(embeddings, labels, np.arange(180))
+    found = suspects(embeddings, labels, crossed(labels, np.arange(180)))
     assert len({one.row for one in found} & set(wrong.tolist())) >= 7 and len(found) <= 12
     assert {one.row for one in found[:5]} <= set(wrong.tolist())  # the clearest first
     assert all(one.looks_like == truth[one.row] for one in found[:5])
@@ -120,6 +121,21 @@ def test_wrong_labels_are_found():
 
 def test_a_class_with_too_few_units_is_not_judged():
     labels = np.array([0] * 20 + [1] * 3)
-    assert suspects(np.zeros((23, 4)), labels, np.arange(23)) == []
+    folds = crossed(labels, np.arange(23))
+    assert folds is None and suspects(np.zeros((23, 4)), labels, folds) == []
     images = np.random.default_rng(0).integers(0, 256, (23, 8, 8), dtype=np.uint8)
-    assert shortcuts(foveal.load(images, labels), {"x": np.ones((23, 1))}, np.arange(23)) == []
+    assert shortcuts(foveal.load(images, labels), {"x": np.ones((23, 1))}, np.arange(23), folds) == []
+
+
+def test_the_interval_is_that_of_drawing_units_anew():
+    rng = np.random.default_rng(0)
+    units = np.repeat(np.arange(60), 2)
+    truth = np.repeat(np.arange(60) < 20, 2)
+    scores = truth + np.repeat(rng.normal(size=60), 2) + 0.1 * rng.normal(size=120)
+    low, high = interval(scores, truth, units, np.random.default_rng(1))
+    areas = []
+    for _ in range(400):
+        drawn = np.concatenate([rng.choice(20, 20), 20 + rng.choice(40, 40)])
+        rows = np.concatenate([np.flatnonzero(units == one) for one in drawn])
+        areas.append(roc_auc_score(truth[rows], scores[rows]))
+    assert [low, high] == pytest.approx(np.quantile(areas, [0.025, 0.975]).tolist(), abs=0.03)

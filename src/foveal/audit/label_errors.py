@@ -15,11 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from foveal.audit.finding import MOST_RECORDS, Finding
-from foveal.audit.shortcuts import FOLDS, crossed
+from foveal.audit.shortcuts import FOLDS, reduced
 from foveal.data.dataset import Dataset
 
 LABEL_ERRORS = "label-errors"
-STRENGTH = 10  # over the number of features: C of the logistic regression, on features of deviation one
+COMPONENTS = 128  # principal components of the embeddings that are asked
+STRENGTH = 0.1  # C of the logistic regression, on components of deviation one
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,12 @@ class Suspect:
     own: float  # of its label
 
 
-def suspects(embeddings: np.ndarray, labels: np.ndarray, units: np.ndarray, seed: int = 0) -> list[Suspect]:
+def suspects(embeddings: np.ndarray, labels: np.ndarray, folds: np.ndarray | None) -> list[Suspect]:
     """Return the suspect rows of `embeddings` (N, D) filed under `labels` (N,), the clearest first.
 
-    `units` (N,) are never torn between learning and asking: a copy under the same wrong label would excuse it. Empty
-    where a class has fewer units than there are folds.
+    `folds` (N,) are those of `crossed`, which tears no unit: a copy under the same wrong label would excuse it. Empty
+    without, where a class has too few units.
     """
-    folds = crossed(labels, units, seed)
     if folds is None:
         return []
     chances = asked_crosswise(embeddings, labels, folds)
@@ -59,13 +59,11 @@ def asked_crosswise(embeddings: np.ndarray, labels: np.ndarray, folds: np.ndarra
     """Return the probabilities (N, classes) of each row from a classifier that did not learn from it."""
     from sklearn.linear_model import LogisticRegression
 
-    values = embeddings.reshape(len(embeddings), -1).astype(np.float64)
-    values = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
-    strength = min(1.0, STRENGTH / values.shape[1])
+    values = reduced(embeddings.reshape(len(embeddings), -1), COMPONENTS)
     chances = np.zeros((len(labels), int(labels.max()) + 1))
     for fold in range(FOLDS):
         learned, asked = folds != fold, folds == fold
-        model = LogisticRegression(C=strength, max_iter=200).fit(values[learned], labels[learned])
+        model = LogisticRegression(C=STRENGTH, max_iter=200).fit(values[learned], labels[learned])
         chances[np.ix_(asked, model.classes_)] = model.predict_proba(values[asked])
     return chances
 

@@ -122,22 +122,26 @@ def one_hot(values: np.ndarray) -> np.ndarray:
     return columns if len(kept) < len(counts) else columns[:, :-1] if columns.shape[1] > 1 else columns[:, :0]
 
 
-def shortcuts(dataset: Dataset, kinds: Mapping[str, np.ndarray], units: np.ndarray, seed: int = 0) -> list[Told]:
-    """Return how well each of `kinds` tells the classes of `dataset` apart; `units` (N,) may not be torn."""
+def shortcuts(
+    dataset: Dataset, kinds: Mapping[str, np.ndarray], units: np.ndarray, folds: np.ndarray | None, seed: int = 0
+) -> list[Told]:
+    """Return how well each of `kinds` tells the classes of `dataset` apart.
+
+    `units` (N,) are what may not be torn, `folds` (N,) those of `crossed`; nothing is returned without.
+    """
+    if folds is None:
+        return []
     labels = dataset.labels
     chosen = np.arange(len(labels))
     if len(chosen) > MOST_IMAGES:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:MOST_IMAGES])
-    folds = crossed(labels[chosen], units[chosen], seed)
-    if folds is None:
-        return []
     return [
-        _told(kind, values[chosen], labels[chosen], units[chosen], folds, dataset.classes, seed)
+        _told(kind, values[chosen], labels[chosen], units[chosen], folds[chosen], dataset.classes, seed)
         for kind, values in kinds.items()
     ]
 
 
-def crossed(labels: np.ndarray, units: np.ndarray, seed: int) -> np.ndarray | None:
+def crossed(labels: np.ndarray, units: np.ndarray, seed: int = 0) -> np.ndarray | None:
     """Return the fold (N,) in which each row is asked: stratified, no unit torn; None where a class has too few."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -188,12 +192,15 @@ def _shuffled_rows(units: np.ndarray, chance: np.random.Generator) -> np.ndarray
     return shuffled
 
 
-def reduced(values: np.ndarray) -> np.ndarray:
-    """Return features (N, at most 40) in place of many: their principal components, each of deviation one."""
+def reduced(values: np.ndarray, most: int = COMPONENTS) -> np.ndarray:
+    """Return features (N, `most`) in place of many: their principal components, each of deviation one."""
     centred = values.astype(np.float64) - values.mean(axis=0)
-    if centred.shape[1] > COMPONENTS:
-        _, vectors = np.linalg.eigh(centred.T @ centred)
-        centred = centred @ vectors[:, -COMPONENTS:]
+    if centred.shape[1] > most:
+        from scipy.linalg import eigh
+
+        width = centred.shape[1]
+        _, vectors = eigh(centred.T @ centred, subset_by_index=[width - most, width - 1])
+        centred = centred @ vectors
     deviation = centred.std(axis=0)
     kept: np.ndarray = centred[:, deviation > 1e-9] / deviation[deviation > 1e-9]
     return kept
@@ -227,19 +234,23 @@ def auc(scores: np.ndarray, truth: np.ndarray) -> float:
 def interval(
     scores: np.ndarray, truth: np.ndarray, units: np.ndarray, chance: np.random.Generator
 ) -> tuple[float, float]:
-    """Return the 95 % interval of the AUC, by bootstrap over units, positive and negative ones apart."""
-    order = np.argsort(units, kind="stable")
-    _, starts = np.unique(units[order], return_index=True)
-    rows = np.split(order, starts[1:])
-    holding = np.array([bool(truth[one].any()) for one in rows])
+    """Return the 95 % interval of the AUC, by bootstrap over units, those with true rows and those without apart."""
+    _, numbers = np.unique(units, return_inverse=True)
+    holding = np.zeros(int(numbers.max()) + 1, bool)
+    holding[numbers[truth]] = True
     if not holding.any() or holding.all():
         return 0.0, 1.0
-    values = []
-    for _ in range(RESAMPLES):
-        drawn = np.concatenate([chance.choice(np.flatnonzero(kind), kind.sum()) for kind in (holding, ~holding)])
-        resampled = np.concatenate([rows[one] for one in drawn])
-        values.append(auc(scores[resampled], truth[resampled]))
-    low, high = np.quantile(values, [0.025, 0.975])
+    drawn = np.zeros((RESAMPLES, len(holding)))
+    for kind in (holding, ~holding):
+        drawn[:, kind] = chance.multinomial(int(kind.sum()), np.full(int(kind.sum()), 1 / kind.sum()), RESAMPLES)
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)  # of rows that tie
+    weights = drawn[:, numbers[order]]  # (resamples, N): how often each row was drawn
+    positive = np.add.reduceat(weights * truth[order], starts, axis=1)
+    negative = np.add.reduceat(weights * ~truth[order], starts, axis=1)
+    below = np.cumsum(negative, axis=1) - negative / 2  # ties count half
+    areas = (positive * below).sum(axis=1) / np.maximum(positive.sum(axis=1) * negative.sum(axis=1), 1)
+    low, high = np.quantile(areas, [0.025, 0.975])
     return float(low), float(high)
 
 

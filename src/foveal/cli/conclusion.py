@@ -10,6 +10,7 @@ from foveal.progress import duration
 from foveal.run import Run
 
 if TYPE_CHECKING:
+    from foveal.workflows.folds import Folds
     from foveal.workflows.repeat import Repeats
 
 
@@ -37,6 +38,27 @@ def print_conclusion(run: Run) -> None:
             )
     typer.echo(f"report         {run.report_file}")
     typer.echo(f"classifier     {run.classifier_dir}")
+
+
+def print_folds(folds: Folds) -> None:
+    """Print every fold's test accuracy, what all out-of-fold predictions say together, and the path of the page."""
+    for number, (run, value) in enumerate(zip(folds.runs, folds.test_accuracy.values, strict=True), 1):
+        typer.echo(f"fold {number:<4}  {value:.2%}  {run.path}")
+    whole, mean = folds.metrics["accuracy"], folds.test_accuracy.mean
+    typer.echo(
+        f"accuracy   {whole['value']:.2%}  out of fold ({whole['level']:.0%} interval {whole['low']:.2%} to "
+        f"{whole['high']:.2%}, {folds.metrics['n']:,} images, {whole['method']})"
+    )
+    typer.echo(
+        f"           {mean.value:.2%}  mean of the folds ({mean.low:.2%} to {mean.high:.2%}, {mean.method}), "
+        f"{100 * folds.test_accuracy.deviation:.2f} points standard deviation"
+    )
+    for name, one in folds.metrics["per_class"].items():
+        if one["recall"]:
+            recall = one["recall"]
+            typer.echo(f"  {name}: recall {recall['value']:.1%} ({recall['low']:.1%} to {recall['high']:.1%})")
+    typer.echo(f"report     {folds.page_file}")
+    typer.echo(f"ensemble   {folds.path}")
 
 
 def print_spread(repeats: Repeats) -> None:

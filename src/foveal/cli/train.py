@@ -30,15 +30,29 @@ def train(
     repeats: Annotated[
         int | None, option(help="Train so many runs, with the seeds seed, seed + 1, …, for mean and spread.")
     ] = None,
+    folds: Annotated[
+        int | None, option(help="Train so many runs, each tested on another part of the images, no group torn.")
+    ] = None,
     trust: Trust = None,
     new_split: Annotated[bool, option("--new-split", help="Repeats: each draws a split of its own.")] = False,
     **options: Any,
 ) -> None:
     """Train a classifier; test it once, report it, and keep everything in a run directory."""
-    from foveal.cli.conclusion import print_conclusion, print_spread
+    from foveal.cli.conclusion import print_conclusion, print_folds, print_spread
+    from foveal.errors import UsageError
 
     changes = recipe_options(**options)
-    if repeats is not None or new_split or (resume is not None and (resume / "repeats.json").is_file()):
+    if folds is not None or (resume is not None and (resume / "folds.json").is_file()):
+        from foveal.workflows.folds import train_folds
+
+        if repeats is not None or new_split:
+            raise UsageError("Folds and repeats are two ways to train several runs; give only one of them.")
+        if resume is not None and (changes or folds is not None or recipe is not None or out is not None):
+            raise UsageError(f"resume goes on with the recipe of {resume}; it takes no other options.")
+        print_folds(
+            train_folds(source, folds or 0, recipe=recipe, changes=changes, out=out, resume=resume, trust=trust)
+        )
+    elif repeats is not None or new_split or (resume is not None and (resume / "repeats.json").is_file()):
         from foveal.workflows.repeat import repeat_or_resume
 
         print_spread(

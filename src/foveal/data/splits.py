@@ -87,6 +87,28 @@ def make_split(
     return Split(assigned, by, tuple(_sentences(dataset, assigned, shares, seed, split_by)))
 
 
+def make_folds(dataset: Dataset, units: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return the fold (N,), from 1 to `count`, of each image: stratified by class, no unit of `units` (N,) torn.
+
+    Raises DataError when a class has fewer units than there are folds, or no division has all classes in all folds.
+    """
+    _refuse_few(dataset, units, dataset.labels, count)
+    counts = np.zeros((units.max() + 1, len(dataset.classes)), np.int64)  # images of each class in each unit
+    np.add.at(counts, (units, dataset.labels), 1)
+    total = counts.sum(axis=0)
+    wanted = np.stack([np.maximum(_quota(total, 1 / count), 1) for _ in range(count)])  # (folds, classes)
+    wanted[-1] = np.maximum(total - wanted[:-1].sum(axis=0), 1)
+    for attempt in range(ATTEMPTS):
+        place = _deal(counts, wanted, _lot(len(counts), seed, attempt), smallest_first=attempt == 0)
+        dealt = np.stack([counts[place == fold].sum(axis=0) for fold in range(count)])
+        if (dealt > 0).all():
+            folds: np.ndarray = place[units] + 1
+            return folds
+    raise DataError(
+        f"{dataset.name}: no division into {count} folds was found that has every class in every fold; take fewer."
+    )
+
+
 def find_units(
     dataset: Dataset, *, by_group: bool, copies: np.ndarray | None = None, near: np.ndarray | None = None
 ) -> np.ndarray:

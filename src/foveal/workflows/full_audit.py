@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,15 @@ from foveal.audit.finding import Finding
 from foveal.audit.label_errors import Suspect, label_finding, suspects
 from foveal.audit.looks import file_facts, look
 from foveal.audit.near import Pair, clusters, near_duplicates, near_findings
-from foveal.audit.shortcuts import Told, kinds_of, shortcut_finding, shortcuts
-from foveal.data.dataset import Dataset
+from foveal.audit.shortcuts import Told, crossed, kinds_of, shortcut_finding, shortcuts
+from foveal.data.dataset import Dataset, unknown
 from foveal.data.splits import joined_units
 from foveal.download import cache_folder
 from foveal.errors import OutputError
 from foveal.files import write_json
 from foveal.progress import Progress
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +79,11 @@ def full_audit(
         stage.advance(1, "near duplicates found")
         near = FullAudit(tuple(pairs), (), (), "").near(len(dataset))
         units = joined_units(dataset.scan.digests, [near, dataset.groups])
-        told = shortcuts(dataset, kinds_of(dataset, looks, facts), units)
+        folds = crossed(dataset.labels, units)
+        told = shortcuts(dataset, kinds_of(dataset, looks, facts), units, folds)
         stage.advance(1, "shortcuts measured")
         flat = _flat(embeddings)
-        doubted = [] if flat is None else suspects(flat, dataset.labels, units)
+        doubted = [] if flat is None else suspects(flat, dataset.labels, folds)
         stage.advance(1)
     made = FullAudit(tuple(pairs), tuple(doubted), tuple(told), embedded_by)
     _write(file, made, dataset, progress)
@@ -112,7 +113,9 @@ def _without_copies(dataset: Dataset, pairs: list[Pair]) -> list[Pair]:
 
 
 def _place(dataset: Dataset, embedded_by: str) -> Path:
-    facts = [SCHEMA, dataset.content_hash, embedded_by]
+    undivided = replace(dataset, given_splits=unknown(len(dataset)))  # the folds of one set are one set
+    undivided.__dict__["scan"] = dataset.scan
+    facts = [SCHEMA, undivided.content_hash, embedded_by]
     return cache_folder() / "audits" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
 
 

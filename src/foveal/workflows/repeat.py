@@ -171,7 +171,7 @@ def _resume(home: Path, source: object, data_dir: str | Path | None, progress: P
     """Go on with the repeats in `home`: the run that was interrupted, then those that had not begun."""
     plan = read_json(home / PLAN)
     with locked(home):
-        if plan.get("recipe_sha256") != _sha256(home / "recipe.toml"):
+        if plan.get("recipe_sha256") != sha256_of(home / "recipe.toml"):
             raise ClassifierError(
                 f"{home / 'recipe.toml'} is missing or was changed after the repeats began; restore it, or train anew."
             )
@@ -234,7 +234,7 @@ def _plan(home: Path, seeds: Sequence[int], new_split: bool) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "seeds": list(seeds),
         "new_split": new_split,
-        "recipe_sha256": _sha256(home / "recipe.toml"),
+        "recipe_sha256": sha256_of(home / "recipe.toml"),
     }
 
 
@@ -252,5 +252,6 @@ def _figures(repeats: Repeats) -> Mapping[str, Any]:
     }
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Return the SHA-256 of a file, or nothing where there is none."""
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""

@@ -41,6 +41,9 @@ def resume(
     """
     if (run.path / REPEATS).is_file():
         raise UsageError(f"{run.path} holds repeats of a run; go on with foveal.repeat(resume=…).")
+    home = run.path.absolute().parent.parent
+    if called is None and (home / "folds.json").is_file():
+        raise UsageError(f"{run.path} is one fold of several; go on with all of them: foveal train --resume {home}")
     if not run.recipe_file.is_file():
         raise ClassifierError(f"There is no run to resume at {run.path}: it holds no recipe.toml.")
     with locked(run.path):

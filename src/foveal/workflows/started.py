@@ -15,7 +15,7 @@ from foveal.data.augment.batch import augment_batch
 from foveal.data.augment.draws import image_seeds
 from foveal.data.dataset import Dataset
 from foveal.engines.kinds import TORCH
-from foveal.engines.trunk import choose_trunk_engine, engine_version, open_trunk, refuse_deviation
+from foveal.engines.trunk import CPU_BATCH, GPU_BATCH, choose_trunk_engine, engine_version, open_trunk, refuse_deviation
 from foveal.errors import ClassifierError
 from foveal.features import Extractor, Features, Trunk, extract
 from foveal.models.cut import Cut, cut_before_head
@@ -149,8 +149,9 @@ def make_extractor(
         "device": device.type,
         "threads": torch.get_num_threads(),
     }
+    batch = CPU_BATCH if device.type == "cpu" else GPU_BATCH
     if not view:
-        return Extractor(facts, preprocess, open_)
+        return Extractor(facts, preprocess, open_, batch=batch)
     policy = recipe.augmentation
 
     def vary(pixels: np.ndarray, digests: np.ndarray) -> np.ndarray:
@@ -159,7 +160,8 @@ def make_extractor(
         changed: np.ndarray = augment_batch(torch.from_numpy(pixels), policy, seeds).numpy()
         return changed
 
-    return Extractor({**facts, "augment": policy.to_dict(), "view": view, "seed": recipe.seed}, preprocess, open_, vary)
+    varied = {**facts, "augment": policy.to_dict(), "view": view, "seed": recipe.seed}
+    return Extractor(varied, preprocess, open_, vary, batch)
 
 
 def weights_digest(module: nn.Module) -> str:

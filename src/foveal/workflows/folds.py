@@ -1,0 +1,251 @@
+"""Folds: every image is tested once, by a run that has not seen it, nor any other of its group.
+
+::
+
+    runs/<name>/
+      recipe.toml   what all folds share
+      folds.json    how many, and once all have run, the figures
+      splits.csv    each image with its fold
+      folds.html    the page
+      folds/<k>/    run k, a run like any other, whose test images are fold k
+      evaluations/out-of-fold/   every image's prediction by the run that has not seen it
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal.classifier.ensemble import FOLDS as PLAN
+from foveal.data.dataset import Dataset
+from foveal.data.splits import hold_out, make_folds
+from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
+from foveal.evaluation.metrics import measure
+from foveal.evaluation.predictions import write_predictions
+from foveal.evaluation.spread import Spread, spread
+from foveal.files import locked, saying_why, write_csv, write_json
+from foveal.models.foreign.entry import refuse_untrusted
+from foveal.progress import Progress
+from foveal.report.folds import write_folds_page
+from foveal.run import SCHEMA_VERSION, Run, read_csv, read_json
+from foveal.training.interrupt import interrupted
+from foveal.training.recipe import Recipe, read_recipe
+from foveal.training.transfer import choose_transfer
+from foveal.workflows.begin import SPLIT_COLUMNS, begin
+from foveal.workflows.place import free_name, refuse_existing, refuse_inside, refuse_unwritable
+from foveal.workflows.plan import given_recipe, open_source
+from foveal.workflows.prepare import Prepared, prepare
+from foveal.workflows.repeat import sha256_of
+from foveal.workflows.resume import resume as go_on
+
+PAGE = "folds.html"
+OUT_OF_FOLD = "out-of-fold"
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Runs that tested a fold each, and what they say together."""
+
+    path: Path
+    runs: tuple[Run, ...]
+    test_accuracy: Spread  # of the folds, as single figures
+    metrics: Mapping[str, Any]  # of all out-of-fold predictions together
+
+    @property
+    def page_file(self) -> Path:
+        """The page."""
+        return self.path / PAGE
+
+
+def train_folds(
+    source: object = None,
+    folds: int = 5,
+    *,
+    recipe: Recipe | str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    trust: str | None = None,
+    progress: bool = True,
+) -> Folds:
+    """Train `folds` runs, each tested on another part of the images, and return them with what they say together.
+
+    The parts are stratified by class; groups, exact copies and (in a transfer) near duplicates are never torn. Of the
+    other parts each run holds out `validation` for early stopping. With a pretrained network the features are shared by
+    all folds, so that all of them take little longer than one.
+
+    Args:
+        source: a Dataset, or anything that `foveal.load` takes, without given splits.
+        folds: how many parts, two or more.
+        recipe: a Recipe or a TOML file to start from.
+        changes: fields of the recipe to change.
+        out: the directory to make; ``runs/<source>-<model>-folds`` by default.
+        resume: such a directory to go on with; everything else is then taken from it.
+        trust: as for `foveal.train`.
+        progress: whether to show progress on standard error.
+
+    Raises:
+        FovealError: as `foveal.train`; DataError where a class has fewer groups than there are folds.
+    """
+    with Progress(silent=not progress) as display:
+        if resume is not None:
+            return _resume(Path(resume), source, display, trust)
+        return _begin(source, folds, given_recipe(recipe, changes or {}, source, trust=trust), out, display)
+
+
+def _begin(source: object, count: int, recipe: Recipe, out: str | Path | None, progress: Progress) -> Folds:
+    """Divide the images, make the directory, and train."""
+    if count < 2:
+        raise UsageError(f"Folds are two or more, not {count}.")
+    if out is not None:
+        refuse_existing(Path(out))
+    dataset, recipe = open_source(source, recipe, progress)
+    home = Path(out) if out is not None else free_name(Path("runs"), f"{dataset.name}-{recipe.model}-folds")
+    refuse_unwritable(home)
+    refuse_inside(home, dataset)
+    prepared, recipe = _prepared(dataset, recipe, home.parent, progress)
+    seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
+    assigned = make_folds(prepared.dataset, prepared.units, count, seed)  # (N,) 1 to count
+    part = Run(home.with_name(f".{home.name}.{os.getpid()}.part"))
+    try:
+        with saying_why(home):
+            part.path.mkdir(parents=True)
+        recipe.write(part.recipe_file)
+        write_csv(part.splits_file, SPLIT_COLUMNS, _rows(prepared, assigned))
+        plan = {
+            "schema_version": SCHEMA_VERSION,
+            "folds": count,
+            "recipe_sha256": sha256_of(part.recipe_file),
+            "splits_sha256": sha256_of(part.splits_file),
+        }
+        write_json(part.path / PLAN, plan)
+        with saying_why(home):
+            part.path.rename(home)
+    except BaseException:
+        shutil.rmtree(part.path, ignore_errors=True)
+        raise
+    with locked(home):
+        return _carry_on(home, prepared, assigned, recipe, progress)
+
+
+def _prepared(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) -> tuple[Prepared, Recipe]:
+    """Return `dataset` with its units known, and the recipe with its transfer chosen."""
+    if (dataset.given_splits != "").any():
+        raise UsageError(f"{dataset.name} gives splits; folds divide all images, so take a source without them.")
+    recipe, reason = choose_transfer(recipe, len(dataset))
+    if reason:
+        progress.line(f"transfer: {recipe.transfer}, {reason} (--transfer says otherwise)")
+    return prepare(dataset, recipe, scratch, progress), recipe
+
+
+def _rows(prepared: Prepared, assigned: np.ndarray) -> list[tuple[str, ...]]:
+    dataset = prepared.dataset
+    return list(
+        zip(
+            dataset.record_ids.tolist(),
+            map(dataset.images.location, range(len(dataset))),
+            [dataset.classes[label] for label in dataset.labels.tolist()],
+            dataset.groups.tolist(),
+            dataset.sources.tolist(),
+            [""] * len(dataset),
+            map(str, assigned.tolist()),
+            dataset.scan.digests.tolist(),
+            strict=True,
+        )
+    )
+
+
+def _resume(home: Path, source: object, progress: Progress, trust: str | None) -> Folds:
+    """Go on with the folds in `home`: the one that was interrupted, then those that had not begun."""
+    plan = read_json(home / PLAN)
+    for file, key in ((Run(home).recipe_file, "recipe_sha256"), (Run(home).splits_file, "splits_sha256")):
+        if plan.get(key) != sha256_of(file):
+            raise ClassifierError(f"{file} is missing or was changed after the folds began; restore it, or train anew.")
+    with locked(home):
+        recipe = read_recipe(Run(home).recipe_file)
+        refuse_untrusted(recipe.model, trust, Run(home).recipe_file)
+        if source is None and not recipe.source:
+            raise UsageError(f"{home} was trained on arrays: give them again.")
+        dataset, _ = open_source(source, recipe, progress)
+        prepared, recipe = _prepared(dataset, recipe, home, progress)
+        fold_of = {row["record_id"]: int(row["fold"]) for row in read_csv(Run(home).splits_file)}
+        if set(fold_of) != set(prepared.dataset.record_ids.tolist()):
+            raise DataError(f"The images are not those that {home} began with; restore them, or train anew.")
+        assigned = np.array([fold_of[one] for one in prepared.dataset.record_ids.tolist()])
+        return _carry_on(home, prepared, assigned, recipe, progress)
+
+
+def _carry_on(home: Path, prepared: Prepared, assigned: np.ndarray, recipe: Recipe, progress: Progress) -> Folds:
+    """Train the folds that are not trained yet, then sum them up."""
+    count = int(assigned.max())
+    runs = [Run(home / "folds" / str(number)) for number in range(1, count + 1)]
+    for number, run in enumerate(runs, 1):
+        if run.is_finished:
+            continue
+        progress.line(f"fold {number} of {count}")
+        dataset = _divided(prepared, assigned, number, recipe)
+        try:
+            if run.recipe_file.is_file():
+                go_on(run, dataset, None, progress, called=home, trust=recipe.model)
+            else:
+                begin(dataset, recipe, run.path, progress)
+        except Interrupted as error:
+            raise interrupted(home, recipe.model) from error
+    return _summed(home, prepared, runs)
+
+
+def _divided(prepared: Prepared, assigned: np.ndarray, number: int, recipe: Recipe) -> Dataset:
+    """Return the images with fold `number` as test, and of the others some held out for validation."""
+    dataset = prepared.dataset
+    seed = recipe.seed if recipe.split_seed is None else recipe.split_seed
+    rest = np.flatnonzero(assigned != number)
+    held = hold_out(dataset.labels[rest], _numbered(prepared.units[rest]), share=recipe.validation, seed=seed)
+    splits = np.full(len(dataset), "test", "<U10")
+    splits[rest] = np.where(held, "validation", "train")
+    divided = replace(dataset, given_splits=splits)
+    divided.__dict__["scan"] = dataset.scan
+    return divided
+
+
+def _numbered(units: np.ndarray) -> np.ndarray:
+    numbers: np.ndarray = np.unique(units, return_inverse=True)[1]
+    return numbers
+
+
+def _summed(home: Path, prepared: Prepared, runs: Sequence[Run]) -> Folds:
+    """Put the predictions of all folds together, measure them, and write the page."""
+    dataset = prepared.dataset
+    classes = dataset.classes
+    chances = np.zeros((len(dataset), len(classes)))
+    row_of = {record_id: row for row, record_id in enumerate(dataset.record_ids.tolist())}
+    for run in runs:
+        for row in run.predictions("test"):
+            chances[row_of[row["record_id"]]] = [float(row[f"p:{name}"]) for name in classes]
+    metrics = measure(dataset.labels, chances, classes, prepared.units.astype(str)).to_dict()
+    folder = Run(home).evaluation_dir(OUT_OF_FOLD)
+    write_predictions(folder / "predictions.csv", dataset.record_ids.tolist(), dataset.labels, chances, classes)
+    write_json(folder / "metrics.json", {"schema_version": SCHEMA_VERSION, **metrics})
+    accuracies = [float(run.metrics["test"]["accuracy"]["value"]) for run in runs]
+    tested = [int(run.metrics["test"]["n"]) for run in runs]
+    overlap = float(np.mean(tested)) / max(len(dataset) - float(np.mean(tested)), 1)
+    folds = Folds(home, tuple(runs), spread(accuracies, overlap=overlap), metrics)
+    plan = read_json(home / PLAN)
+    figures = {
+        "out_of_fold": metrics,
+        "test_accuracy": {
+            "values": accuracies,
+            "mean": folds.test_accuracy.mean.to_dict(),
+            "standard_deviation": folds.test_accuracy.deviation,
+        },
+        "findings": [finding.to_dict() for finding in prepared.findings],
+        "told_without_the_subject": [one.to_dict() for one in prepared.told],
+    }
+    write_json(home / PLAN, {**plan, **figures})
+    write_folds_page(folds.page_file, runs, metrics, folds.test_accuracy, prepared.findings)
+    return folds
