@@ -110,7 +110,7 @@ def bring_weights(folder: Path) -> None:
     run_quietly([*COMMAND, "weights", "fetch", "efficientnet_lite0"], folder)
 
 
-COMMAND = [sys.executable, "-c", "from foveal.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from foveal.cli import run; run()"]
 
 
 def run_quietly(command: list[str], folder: Path) -> tuple[float, float]:

@@ -21,6 +21,7 @@ import numpy as np
 from foveal.audit.finding import Finding
 from foveal.audit.looks import CELLS, SMALL, FileFacts, Looks
 from foveal.data.dataset import Dataset
+from foveal.data.splits import deal_folds
 
 SHORTCUT = "shortcut"
 FOLDS = 5
@@ -143,16 +144,7 @@ def shortcuts(
 
 def crossed(labels: np.ndarray, units: np.ndarray, seed: int = 0) -> np.ndarray | None:
     """Return the fold (N,) in which each row is asked: stratified, no unit torn; None where a class has too few."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    fewest = min(len(np.unique(units[labels == label])) for label in np.unique(labels))
-    if fewest < FOLDS:
-        return None
-    folds = np.zeros(len(labels), np.int64)
-    splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-    for number, (_, asked) in enumerate(splitter.split(np.zeros(len(labels)), labels, units)):
-        folds[asked] = number
-    return folds
+    return deal_folds(labels, units, FOLDS, seed)
 
 
 def _told(

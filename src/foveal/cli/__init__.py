@@ -32,6 +32,26 @@ def main() -> None:
         raise
 
 
+def run() -> None:
+    """Be the command `foveal`: do what `main` does, and leave at once.
+
+    Python would take torch apart first, module by module, for a third of a second. What waits for the end of the
+    process (open files, temporary folders) is done all the same.
+    """
+    import atexit
+
+    code: object = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 def _call() -> None:
     """Call the command and flush what it printed, so that a full disk is noticed here and not at Python's end."""
     from foveal.cli.app import app

@@ -93,8 +93,22 @@ def make_folds(dataset: Dataset, units: np.ndarray, count: int, seed: int) -> np
     Raises DataError when a class has fewer units than there are folds, or no division has all classes in all folds.
     """
     _refuse_few(dataset, units, dataset.labels, count)
-    counts = np.zeros((units.max() + 1, len(dataset.classes)), np.int64)  # images of each class in each unit
-    np.add.at(counts, (units, dataset.labels), 1)
+    folds = deal_folds(dataset.labels, units, count, seed)
+    if folds is None:
+        raise DataError(
+            f"{dataset.name}: no division into {count} folds was found that has every class in every fold; take fewer."
+        )
+    return folds + 1
+
+
+def deal_folds(labels: np.ndarray, units: np.ndarray, count: int, seed: int) -> np.ndarray | None:
+    """Return the fold (N,), from 0 on, of each row, or None where not every class is in every one of `count` folds."""
+    present, labels = np.unique(labels, return_inverse=True)
+    units = np.unique(units, return_inverse=True)[1]
+    counts = np.zeros((int(units.max()) + 1, len(present)), np.int64)  # rows of each class in each unit
+    np.add.at(counts, (units, labels), 1)
+    if ((counts > 0).sum(axis=0) < count).any():
+        return None
     total = counts.sum(axis=0)
     wanted = np.stack([np.maximum(_quota(total, 1 / count), 1) for _ in range(count)])  # (folds, classes)
     wanted[-1] = np.maximum(total - wanted[:-1].sum(axis=0), 1)
@@ -102,11 +116,9 @@ def make_folds(dataset: Dataset, units: np.ndarray, count: int, seed: int) -> np
         place = _deal(counts, wanted, _lot(len(counts), seed, attempt), smallest_first=attempt == 0)
         dealt = np.stack([counts[place == fold].sum(axis=0) for fold in range(count)])
         if (dealt > 0).all():
-            folds: np.ndarray = place[units] + 1
+            folds: np.ndarray = place[units]
             return folds
-    raise DataError(
-        f"{dataset.name}: no division into {count} folds was found that has every class in every fold; take fewer."
-    )
+    return None
 
 
 def find_units(

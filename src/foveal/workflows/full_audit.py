@@ -26,7 +26,7 @@ from foveal.errors import OutputError
 from foveal.files import write_json
 from foveal.progress import Progress
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True, eq=False)
