@@ -143,12 +143,17 @@ def claim(results: Results) -> str:
     return ", which served neither training nor stopping."
 
 
+def beside_the_accuracy(entries: Sequence[Finding]) -> list[str]:
+    """Return what must be read with any accuracy on these images: that the class can be told without the subject."""
+    return [entry.sentence for entry in entries if entry.name in ("shortcut", "class-in-one-source")]
+
+
 def findings(entries: Sequence[Finding]) -> str:
     """Return how many findings the audit made, and whether one still stands in the way."""
     if not entries:
         return (
             "The checks before training (spelling of labels and groups, exact copies, groups across splits, classes of "
-            "one source, balance) found nothing; near copies and other shortcuts were not looked for."
+            "one source, balance) found nothing; near copies and other shortcuts are looked for by `foveal data check`."
         )
     accepted = sum(entry.accepted for entry in entries)
     said = f"The audit of the data made {counted(len(entries), 'finding')}"
@@ -181,9 +186,19 @@ def curves(results: Results) -> str:
         said += f"a gap of {abs(gap):.1f} percentage points" + (" in favour of validation" if gap < 0 else "")
     if gap >= 5 and results.validation.accuracy and best.train_accuracy > results.validation.accuracy.high:
         said += ", which points to overfitting"
+    said += stages(results)
     if training.out_of_time:
         return said + ". The time limit ended training; the learning rate had gone down with the time."
     return said + (f". Training stopped early, after epoch {training.epochs}." if training.stopped_early else ".")
+
+
+def stages(results: Results) -> str:
+    """Return which epochs belong to which stage of a transfer, as the end of a sentence; nothing without stages."""
+    spans: dict[str, list[int]] = {}
+    for row in results.history:
+        spans.setdefault(row.stage, []).append(row.epoch)
+    named = [f"{name} in epochs {epochs[0]} to {epochs[-1]}" for name, epochs in spans.items() if name]
+    return f". What learned: the {', then the '.join(named)}" if named else ""
 
 
 def classes(scores: Scores) -> str:
