@@ -4,7 +4,10 @@ Part 1. ResNet-50, DenseNet-121, EfficientNet-B0 and VGG-16 at 224×224, batch 1
 batch statistics of noise: torch eager as it is commonly called (inference mode, channels first), and each engine
 that `foveal export` writes. Every engine sits in a process of its own and waits; they are asked in turn, a few
 batches each, round after round, in an order drawn anew, so that a change of the machine's speed meets all of them
-and no engine's threads disturb another's. Printed: median and 99th percentile of the milliseconds a batch, images a
+and no engine's threads disturb another's. Before that the machine's own limits are measured, the arithmetic of a large
+matrix product and of a 3×3 convolution, and the reading of a matrix that a vector is multiplied by; a network's floor
+at batch 1 is its multiply-adds at the better of the first two, and its dense weights at the last: no engine that
+convolves directly in fp32 can be faster. Printed: median and 99th percentile of the milliseconds a batch, images a
 second, peak memory, and torch's time over the engine's: the median over the rounds of the ratio within one round,
 with the 95 % interval of its mean (of the logarithm, Student's t). Nothing is said of int8's accuracy here.
 
@@ -65,8 +68,10 @@ def main() -> None:
     if (load() or 0) > 0.5:
         print(f"others compute here, too (load {load()}): torch's threads wait for one another then; do not quote this")
     if not chosen.skip_speed:
+        limits = roof()
+        print(f"limits: {limits.gflops:.0f} GFLOP/s, {limits.gb_per_s:.0f} GB/s")
         for name in chosen.networks:
-            speed(name, chosen.rounds)
+            speed(name, chosen.rounds, limits)
     if not chosen.skip_accuracy:
         accuracy("LeNet-5 on MNIST", DATA / "mnist", "--preset", "lenet5_speed")
         bring_lite0()
@@ -92,7 +97,57 @@ class Times:
         return [statistics.median(block) for block in self.rounds]
 
 
-def speed(name: str, rounds: int) -> None:
+@dataclass(frozen=True)
+class Roof:
+    """What this machine can do at most."""
+
+    gflops: float
+    gb_per_s: float
+
+    def floor_ms(self, name: str) -> float:
+        """Return the least milliseconds of one image through the network called `name`, by direct convolution."""
+        import torch
+
+        import foveal
+        from foveal.models.anatomy.without_values import without_values
+        from foveal.models.catalog import find
+
+        entry = find(name)
+        with without_values():
+            network = foveal.create_model(name)
+        dense = sum(one.weight.numel() for one in network.modules() if isinstance(one, torch.nn.Linear))
+        return 2e-6 * (entry.macs - dense) / self.gflops + 4e-6 * dense / self.gb_per_s
+
+
+def roof() -> Roof:
+    """Measure the limits, the best of a few tries each."""
+    import torch
+
+    from foveal.engines.runner import thread_count
+
+    torch.set_num_threads(thread_count(None))
+    a, b = torch.randn(2, 3072, 3072)
+    convolution = torch.nn.Conv2d(256, 256, 3, padding=1).to(memory_format=torch.channels_last)
+    image = torch.randn(1, 256, 56, 56).to(memory_format=torch.channels_last)
+    weights, vector = torch.randn(25_088, 4_096), torch.randn(25_088)
+    with torch.inference_mode():
+        product_s = best_s(lambda: a @ b)
+        convolution_s = best_s(lambda: convolution(image))
+        read_s = best_s(lambda: vector @ weights)
+    gflops = max(2 * 3072**3 / product_s, 2 * 256 * 256 * 9 * 56 * 56 / convolution_s) / 1e9
+    return Roof(gflops, 4 * weights.numel() / read_s / 1e9)
+
+
+def best_s(work: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(12):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def speed(name: str, rounds: int, limits: Roof) -> None:
     """Export the network called `name` for every engine, ask all in turn, and print the table."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -118,7 +173,7 @@ def speed(name: str, rounds: int) -> None:
             for process in processes.values():
                 process.stdin.close()
                 process.wait(timeout=30)
-    tell(name, times, memory, missing)
+    tell(name, times, memory, missing, limits.floor_ms(name))
 
 
 def write_all(name: str, folder: Path) -> dict[str, str]:
@@ -223,7 +278,9 @@ def opened(engine: str, name: str, folder: Path) -> Callable[[np.ndarray], Any]:
     return run
 
 
-def tell(name: str, times: dict[tuple[str, int], Times], memory: dict[str, int], missing: dict[str, str]) -> None:
+def tell(
+    name: str, times: dict[tuple[str, int], Times], memory: dict[str, int], missing: dict[str, str], floor_ms: float
+) -> None:
     print(f"\n{name:<16} batch   p50 ms   p99 ms    img/s  peak MiB  torch / engine  (95 % interval)")
     best = 0.0
     for batch in BATCHES:
@@ -240,6 +297,8 @@ def tell(name: str, times: dict[tuple[str, int], Times], memory: dict[str, int],
                 best = max(best, ratio)
     for engine, why in missing.items():
         print(f"{engine:<16} not made: {why}")
+    fastest = min(np.median(times[engine, 1].all_ms) for engine in ("onnx", "openvino") if (engine, 1) in times)
+    print(f"floor at batch 1: {floor_ms:.1f} ms; the best fp32 engine takes {fastest / floor_ms:.2f} times that")
     if name in GOALS:
         verdict = "reached" if best >= GOALS[name] else "missed"
         print(f"goal: the best fp32 engine at batch 1 at least {GOALS[name]} times torch; {best:.2f}, {verdict}")

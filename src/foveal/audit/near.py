@@ -35,6 +35,7 @@ CANDIDATES = 3.0  # times the threshold, in those
 COPY = 1e-3  # distance below which two vectors are of one picture in any set
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # as grey pictures are made of colour (ITU-R BT.601)
 CHUNK = 2_000
+MOST_SIMILARITIES = 30_000_000  # numbers at once: 120 MB
 SAMPLE = 1_000  # images whose nearest other is looked up for the median
 EVEN = 1e-3  # deviation of grey below which a picture shows nothing and is compared with none
 
@@ -149,8 +150,9 @@ def _median_nearest(vectors: np.ndarray, seed: int) -> float:
 def _close(vectors: np.ndarray, others: np.ndarray, most: float) -> list[tuple[int, int, float]]:
     """Return (row, other, distance) of all pairs row < other whose unit vectors are at most so far apart."""
     found: list[tuple[int, int, float]] = []
-    for start in range(0, len(vectors), CHUNK):
-        similar = vectors[start : start + CHUNK] @ others[start:].T  # (chunk, rest)
+    step = max(1, min(CHUNK, MOST_SIMILARITIES // max(len(vectors), 1)))
+    for start in range(0, len(vectors), step):
+        similar = vectors[start : start + step] @ others[start:].T  # (step, rest)
         rows, columns = np.nonzero(similar >= 1 - most - 1e-6)
         kept = columns > rows
         rows, columns = rows[kept], columns[kept]

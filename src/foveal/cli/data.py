@@ -105,6 +105,46 @@ def check(
         typer.echo(f"manifest {checked.cleaned}")
 
 
+@app.command("split")
+def split(
+    source: Annotated[str, typer.Argument(help="Images: as for `foveal train`.", autocompletion=complete_source)],
+    out: Annotated[Path, typer.Option(help="The manifest to write, for `foveal train SOURCE --manifest`.")],
+    by: Annotated[
+        str, typer.Option(help="random, time (the latest are tested), or source (each left out).")
+    ] = "random",
+    folds: Annotated[int | None, typer.Option(help="So many manifests, each tested on another part.")] = None,
+    dates: Annotated[
+        Path | None, typer.Option(help="By time: a CSV with record_id and date; DICOM files know theirs.")
+    ] = None,
+    validation: Annotated[float, typer.Option(help="Share of images for validation.")] = 0.15,
+    test: Annotated[float, typer.Option(help="Share of images for the test.")] = 0.15,
+    seed: Annotated[int, typer.Option(help="Of the lot.")] = 0,
+    manifest: Annotated[Path | None, typer.Option(help="A manifest to lay over the source first.")] = None,
+    path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
+    label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
+    group_column: Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")] = None,
+    source_column: Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
+    ] = None,
+) -> None:
+    """Divide a source so that no group is torn, and write the division as a manifest, proved clean."""
+    from foveal.data.sources.manifest import Columns
+    from foveal.workflows.divide import divide
+
+    columns = Columns(path_column, label_column, group_column, source_column)
+    divided = divide(
+        source, out, by=by, folds=folds, dates=dates, validation=validation, test=test, seed=seed,
+        manifest=manifest, columns=columns, data_dir=data_dir,
+    )  # fmt: skip
+    for file, counts in zip(divided.files, divided.counts, strict=True):
+        _say(f"{file}  {', '.join(f'{count:,} {name}' for name, count in counts.items())}")
+    for sentence in dict.fromkeys(divided.sentences):
+        _say(f"proved  {sentence}")
+    for finding in divided.findings:
+        _say(f"note    {finding.name}: {finding.sentence}")
+
+
 def _print(summary: Summary) -> None:
     where = f", from {summary.origin}" if summary.origin not in ("", summary.name) else ""
     _say(f"{summary.name}: {summary.images:,} images in {len(summary.classes):,} classes{where}")

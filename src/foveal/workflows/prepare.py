@@ -33,6 +33,7 @@ from foveal.workflows.started import Started, has_features, start
 MOST_MARGIN = 4  # pixels a side up to which an image is framed rather than scaled
 LARGEST_DEFAULT = 64  # side, for networks without a native size
 SKIPPED = "unreadable-skipped"
+MOST_UNASKED = 30_000  # images up to which a transfer makes the whole audit unasked: beyond, it takes minutes
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +97,11 @@ def prepare(
     copies = seen.copies(used, kept)
     started = seen.started and seen.started.take(kept)
     whole, near = None, None
-    if started is not None:  # what the whole audit needs is computed anyway
+    if started is not None and len(used) > MOST_UNASKED:
+        progress.line(
+            f"note: near duplicates, doubtful labels and shortcuts of {len(used):,} images: foveal data check"
+        )
+    elif started is not None:  # what the whole audit needs is computed anyway
         whole = full_audit(
             used, started.features.values, started.embedding, progress, memory_gib=recipe.memory_gib, scratch=scratch
         )
