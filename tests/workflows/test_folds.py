@@ -126,3 +126,13 @@ def test_the_command_line_trains_and_asks_them(class_folders, tmp_path):
     assert told.exit_code == 0 and "out of fold" in told.output and "recall" in told.output
     asked = CliRunner().invoke(app, ["predict", str(out), str(class_folders / "plum" / "00.png")])
     assert asked.exit_code == 0 and "plum" in asked.output
+
+
+def test_a_manifest_lies_under_the_folds_and_does_not_undo_them(class_folders, tmp_path):
+    kept = sorted(path.relative_to(class_folders).as_posix() for path in class_folders.rglob("*.png"))[4:]
+    lines = [f"{name},{name.split('/')[0]}," for name in kept]
+    (tmp_path / "m.csv").write_text("record_id,label,split\n" + "\n".join(lines) + "\n")
+    changes = {**SMALL, "size": (12, 12), "manifest": str(tmp_path / "m.csv")}
+    folds = train_folds(class_folders, 3, changes=changes, out=tmp_path / "run", progress=False)
+    tested = [row["record_id"] for run in folds.runs for row in run.predictions("test")]
+    assert sorted(tested) == kept and folds.metrics["n"] == 32

@@ -205,7 +205,7 @@ def _dates(dataset: Dataset, file: str | Path | None) -> np.ndarray:
 
 
 def _proved(dataset: Dataset, units: np.ndarray, assigned: np.ndarray) -> tuple[str, list[Finding]]:
-    """Return a sentence that says what holds of the split, and what else is to be known; AuditError if a group is torn."""
+    """Return a sentence that says what holds of the split, and what else is to be known; AuditError if torn."""
     torn = [unit for unit in np.unique(units) if len(set(assigned[units == unit].tolist())) > 1]
     findings = audit.check(dataset, assigned)
     blocking = [one for one in findings if one.severity == "block"]

@@ -194,7 +194,7 @@ def _carry_on(home: Path, prepared: Prepared, assigned: np.ndarray, recipe: Reci
             if run.recipe_file.is_file():
                 go_on(run, dataset, None, progress, called=home, trust=recipe.model)
             else:
-                begin(dataset, recipe, run.path, progress)
+                begin(dataset, recipe.changed({"manifest": None}), run.path, progress)  # it lies over `dataset` already
         except Interrupted as error:
             raise interrupted(home, recipe.model) from error
     return _summed(home, prepared, runs)
@@ -223,10 +223,18 @@ def _summed(home: Path, prepared: Prepared, runs: Sequence[Run]) -> Folds:
     dataset = prepared.dataset
     classes = dataset.classes
     chances = np.zeros((len(dataset), len(classes)))
+    asked = np.zeros(len(dataset), np.int64)
     row_of = {record_id: row for row, record_id in enumerate(dataset.record_ids.tolist())}
     for run in runs:
         for row in run.predictions("test"):
-            chances[row_of[row["record_id"]]] = [float(row[f"p:{name}"]) for name in classes]
+            place = row_of[row["record_id"]]
+            chances[place] = [float(row[f"p:{name}"]) for name in classes]
+            asked[place] += 1
+    if (asked != 1).any():
+        raise ClassifierError(
+            f"The folds in {home} did not test every image once ({int((asked != 1).sum()):,} of {len(dataset):,} are "
+            f"missing or twice); train them anew."
+        )
     metrics = measure(dataset.labels, chances, classes, prepared.units.astype(str)).to_dict()
     folder = Run(home).evaluation_dir(OUT_OF_FOLD)
     write_predictions(folder / "predictions.csv", dataset.record_ids.tolist(), dataset.labels, chances, classes)
