@@ -66,7 +66,7 @@ def googlenet_2014(
         ("conv3", _biased(64, 192, 3)),  # (B, 192, 56, 56)
         ("norm2", nn.LocalResponseNorm(*LRN)),
         ("pool2", _pool(3)),  # (B, 192, 28, 28)
-        *_modules(_biased, five=5, last_pool=3, head=_Head if auxiliary else None, classes=classes),
+        *_modules(_biased, five=5, last_pool=3, head=AuxiliaryHead if auxiliary else None, classes=classes),
         ("avgpool", nn.AdaptiveAvgPool2d(1)),  # the paper's 7×7 at its size
         ("flatten", nn.Flatten()),  # (B, 1024)
         ("dropout", make_dropout(dropout)),
@@ -109,7 +109,7 @@ def googlenet(
         ("conv2", _normed(64, 64, 1)),
         ("conv3", _normed(64, 192, 3)),
         ("maxpool2", _pool(3)),
-        *_modules(_normed, five=3, last_pool=2, head=_NormedHead if auxiliary else None, classes=classes),
+        *_modules(_normed, five=3, last_pool=2, head=NormedAuxiliaryHead if auxiliary else None, classes=classes),
         ("avgpool", nn.AdaptiveAvgPool2d(1)),
         ("flatten", nn.Flatten()),
         ("dropout", make_dropout(dropout)),
@@ -150,7 +150,7 @@ def _inception(conv: Conv, inputs: int, widths: tuple[int, int, int, int, int, i
     )
 
 
-class _NormedHead(nn.Module):
+class NormedAuxiliaryHead(nn.Module):
     """The auxiliary head of section 5: (B, inputs, 14, 14) → (B, classes)."""
 
     def __init__(self, inputs: int, classes: int, conv: Conv | None = None) -> None:
@@ -160,7 +160,7 @@ class _NormedHead(nn.Module):
         self.dropout = nn.Dropout(0.7)
         self.fc2 = make_dense(1024, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         x = self.conv(self.averaged(x)).flatten(1)  # (B, 2048)
         return self.fc2(self.dropout(functional.relu(self.fc1(x), inplace=True)))  # type: ignore[no-any-return]
 
@@ -169,13 +169,13 @@ class _NormedHead(nn.Module):
         return functional.adaptive_avg_pool2d(x, 4)  # (B, inputs, 4, 4)
 
 
-class _Head(_NormedHead):
+class AuxiliaryHead(NormedAuxiliaryHead):
     """The same as published, with biases and means of 5×5 by steps of 3."""
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__(inputs, classes, _biased)
 
-    def averaged(self, x: Tensor) -> Tensor:
+    def averaged(self, x: Tensor) -> Tensor:  # noqa: D102
         if all(14 <= side <= 16 for side in x.shape[2:]):  # the sides of which 5×5 by steps of 3 makes 4×4
             return functional.avg_pool2d(x, 5, 3)
         return super().averaged(x)

@@ -37,7 +37,7 @@ def inception_v3(
     Raises:
         UsageError: for `transform_input` of anything but three channels.
     """
-    head = _Head(classes) if auxiliary else None
+    head = AuxiliaryHead(classes) if auxiliary else None
     layers = [
         *transform(channels, wanted=transform_input),
         ("Conv2d_1a_3x3", _conv(channels, 32, 3, stride=2)),  # (B, 32, 149, 149)
@@ -154,7 +154,7 @@ def _figure_7(inputs: int) -> Branches:
     )
 
 
-class _Head(nn.Module):
+class AuxiliaryHead(nn.Module):
     """The auxiliary head: (B, 768, 17, 17) → (B, classes)."""
 
     def __init__(self, classes: int) -> None:
@@ -163,7 +163,7 @@ class _Head(nn.Module):
         self.conv1 = _conv(128, 768, 5)
         self.fc = make_dense(768, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         enough = min(x.shape[2:]) >= 17
         x = functional.avg_pool2d(x, 5, 3) if enough else functional.adaptive_avg_pool2d(x, 5)  # (B, 768, 5, 5)
         x = self.conv1(self.conv0(x))  # (B, 768, 1, 1)
