@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import foveal
+from foveal.cli.app import app
 from foveal.data.overlay import laid_over
 from foveal.errors import DataError
 from foveal.run import read_json
@@ -111,3 +113,19 @@ def test_a_manifest_may_choose_correct_and_group(class_folders, tmp_path):
     assert dataset.classes == ("apple", "lemon") and dataset.record_ids[0] == "lime/03.png"
     assert dataset.labels.tolist() == [1, 0, 1] and dataset.groups.tolist() == ["p1", "p2", ""]
     assert dataset.given_splits.tolist() == ["train", "test", "train"]
+
+
+def test_what_blocks_ends_the_command_with_its_exit_code_and_says_what_a_manifest_cannot_mend(dirty, tmp_path):
+    told = CliRunner().invoke(
+        app, ["data", "check", str(dirty), "--embedding", "none", "--out", str(tmp_path / "p.html")]
+    )
+    assert told.exit_code == 4 and "blocks  unreadable" in told.output
+    (tmp_path / "m.csv").write_text(
+        "record_id,label,group,split\n"
+        + "".join(f"{name}/{number:02d}.png,{name},p{number},{('train', 'test')[name == 'lime']}\n"
+                  for name in ("apple", "lime") for number in range(2, 12))
+    )  # fmt: skip
+    words = ["--manifest", str(tmp_path / "m.csv"), "--embedding", "none", "--fix", str(tmp_path / "f.csv")]
+    told = CliRunner().invoke(app, ["data", "check", str(dirty), "--out", str(tmp_path / "q.html"), *words])
+    assert told.exit_code == 4 and "group-across-splits" in told.output
+    assert "it still blocks training: class-absent-from-split, group-across-splits" in told.output

@@ -84,6 +84,11 @@ def test_what_cannot_be_divided_is_refused_and_nothing_written(clinic, tmp_path)
         divide(clinic, out, by="time", progress=False)
     with pytest.raises(UsageError, match='not by "tiem"'):
         divide(clinic, out, by="tiem", progress=False)
+    for count in (1, 0, 2.5):
+        with pytest.raises(UsageError, match="Folds are two or more"):
+            divide(clinic, out, folds=count, progress=False)
+    with pytest.raises(UsageError, match="no file of dates"):
+        divide(clinic, out, by="time", dates=tmp_path / "none.csv", progress=False)
     with pytest.raises(UsageError, match="Folds are drawn at random"):
         divide(clinic, out, by="time", folds=3, progress=False)
     with pytest.raises(DataError, match="at least 26 different images"):

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import foveal
+from foveal.classifier.classifier import find_folder
 from foveal.classifier.ensemble import load_ensemble
 from foveal.cli.app import app
 from foveal.data.splits import make_folds
@@ -136,3 +137,16 @@ def test_a_manifest_lies_under_the_folds_and_does_not_undo_them(class_folders, t
     folds = train_folds(class_folders, 3, changes=changes, out=tmp_path / "run", progress=False)
     tested = [row["record_id"] for run in folds.runs for row in run.predictions("test")]
     assert sorted(tested) == kept and folds.metrics["n"] == 32
+
+
+def test_the_folds_are_loaded_and_evaluated_as_one_classifier(trained, patients):
+    together = foveal.Classifier.load(trained.path, device="cpu")
+    assert len(together.members) == 4
+    rng = np.random.default_rng(5)
+    fresh = foveal.load(rng.integers(0, 256, (12, 8, 8), dtype=np.uint8), np.arange(12) % 3, name="fresh")
+    metrics = foveal.evaluate(trained.path, fresh, progress=False)
+    assert (
+        metrics["n"] == 12 and read_json(trained.path / "evaluations" / "fresh" / "metrics.json")["engine"] == "torch"
+    )
+    with pytest.raises(ClassifierError, match="holds the folds of a training"):
+        find_folder(trained.path)

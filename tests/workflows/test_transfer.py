@@ -185,7 +185,7 @@ def test_the_transfer_is_chosen_by_the_number_of_images_and_says_why():
     [
         ({"model": MODEL, "transfer": "feature_extraction"}, "needs pretrained weights"),
         ({"model": MODEL, "unfreeze": "all"}, "no second stage without pretrained weights, to which unfreeze belongs"),
-        ({"pretrained": "mine", "transfer": "feature_extraction", "head_epochs": 3}, "head_epochs belongs"),
+        ({"pretrained": "mine", "transfer": "feature_extraction", "head_epochs": 3}, "say epochs, not head_epochs"),
         ({"pretrained": "mine", "unfreeze": 0}, "unfreeze"),
         ({"pretrained": "mine", "layer_decay": 1.5}, "layer_decay"),
     ],
@@ -247,3 +247,13 @@ def test_with_augmentation_the_head_learns_from_a_few_views_and_the_second_stage
     again = foveal.train(class_folders, out=tmp_path / "again", **fields)
     a, b = state_of(whole), state_of(again)
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_head_on_the_whole_map_and_mixed_features_train(class_folders, tmp_path):
+    """Their features are many numbers, and vectors: the audit and the mixing have to take them."""
+    plain = foveal.train(class_folders, out=tmp_path / "plain", head="flatten256", **ALONE)
+    assert [row["stage"] for row in plain.history] == ["head", "head"]
+    for number, policy in enumerate(("mixup=1", "cutmix=1")):
+        mixed = foveal.train(class_folders, out=tmp_path / f"{number}", augment=policy, **ALONE)
+        alone = foveal.train(class_folders, out=tmp_path / f"{number}-alone", **ALONE)
+        assert mixed.history[0]["train_loss"] != alone.history[0]["train_loss"]

@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 
 from foveal.audit.finding import MOST_RECORDS, Finding
-from foveal.data.dataset import Dataset
+from foveal.data.dataset import SPLITS, Dataset
 
 LABEL_WRITTEN_TWO_WAYS = "label-written-two-ways"
 GROUP_WRITTEN_TWO_WAYS = "group-written-two-ways"
@@ -17,6 +17,7 @@ DUPLICATES_ACROSS_SPLITS = "duplicates-across-splits"
 DUPLICATES = "duplicates"
 SAME_IMAGE_TWO_LABELS = "same-image-two-labels"
 CLASS_IN_ONE_SOURCE = "class-in-one-source"
+CLASS_ABSENT = "class-absent-from-split"
 GROUPS_MISSING = "groups-missing"
 SOURCES_MISSING = "sources-missing"
 IMBALANCE = "imbalance"
@@ -28,6 +29,7 @@ NAMES = (
     DUPLICATES,
     SAME_IMAGE_TWO_LABELS,
     CLASS_IN_ONE_SOURCE,
+    CLASS_ABSENT,
     GROUPS_MISSING,
     SOURCES_MISSING,
     IMBALANCE,
@@ -81,6 +83,19 @@ def check_sources(dataset: Dataset) -> list[Finding]:
         "classifier can tell them by the source, so their figures prove nothing about the subject."
     )
     return [_finding(CLASS_IN_ONE_SOURCE, "warn", sentence, telling)]
+
+
+def check_absent(dataset: Dataset, assigned: np.ndarray) -> list[Finding]:
+    """Return the finding of classes without an image in one of the splits `assigned` (N,), if any."""
+    absent = [
+        f"{name}: no image in {split}"
+        for split in SPLITS
+        for label, name in enumerate(dataset.classes)
+        if (assigned == split).any() and not ((assigned == split) & (dataset.labels == label)).any()
+    ]
+    shown = "; ".join(absent[:3]) + ("; …" if len(absent) > 3 else "")
+    sentence = f"Some classes are absent from a given split ({shown})."
+    return [_finding(CLASS_ABSENT, "block", sentence, absent)] if absent else []
 
 
 def check_missing(dataset: Dataset) -> list[Finding]:

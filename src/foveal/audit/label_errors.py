@@ -2,7 +2,8 @@
 
 A linear classifier on the embeddings of a pretrained network is trained and asked crosswise. By confident learning an
 image is suspect when it is confidently of another class: its probability there is at least that of the images which
-are filed there, on average, and higher than in its own class.
+are filed there, on average, at least 0.7, and higher than in its own class. A classifier that is hardly better than
+always naming the largest class doubts nothing.
 
 Source: Northcutt, Jiang, Chuang, "Confident learning: estimating uncertainty in dataset labels", 2021, section 3 (the
 confident joint), ordered by margin. Deviation: the probabilities are those of a logistic regression on embeddings.
@@ -19,6 +20,8 @@ from foveal.audit.shortcuts import FOLDS, reduced
 from foveal.data.dataset import Dataset
 
 LABEL_ERRORS = "label-errors"
+SURE = 0.7  # a probability below this doubts no label
+BETTER = 0.1  # than always naming the largest class: a classifier that is not by so much doubts none
 COMPONENTS = 128  # principal components of the embeddings that are asked
 STRENGTH = 0.1  # C of the logistic regression, on components of deviation one
 
@@ -44,9 +47,12 @@ def suspects(embeddings: np.ndarray, labels: np.ndarray, folds: np.ndarray | Non
         return []
     chances = asked_crosswise(embeddings, labels, folds)
     count = len(labels)
+    right = float((chances.argmax(axis=1) == labels).mean())
+    if right < np.bincount(labels).max() / count + BETTER:
+        return []
     own = chances[np.arange(count), labels]
     thresholds = np.array([own[labels == label].mean() for label in range(chances.shape[1])])
-    confident = np.where(chances >= thresholds, chances, -1.0)
+    confident = np.where(chances >= np.maximum(thresholds, SURE), chances, -1.0)
     looks_like = confident.argmax(axis=1)
     best = confident[np.arange(count), looks_like]
     wrong = np.flatnonzero((best > own) & (looks_like != labels))
@@ -78,7 +84,7 @@ def label_finding(dataset: Dataset, found: list[Suspect]) -> list[Finding]:
         for one in found[:MOST_RECORDS]
     )
     sentence = (
-        f"{len(found):,} of {len(dataset):,} images look like another class than their label says; look at the first "
-        f"ones: some are wrong labels, others hard images."
+        f"{len(found):,} of {len(dataset):,} images look clearly like another class than their label says, to a "
+        f"classifier that has not learned from them; the first ones are worth a look: a wrong label, or a hard image."
     )
     return [Finding(LABEL_ERRORS, "warn", sentence, len(found), lines)]

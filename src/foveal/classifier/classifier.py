@@ -76,7 +76,8 @@ class Classifier:
         """Return the classifier in a run directory or in its ``classifier`` folder.
 
         Args:
-            path: a run directory, or its ``classifier`` folder.
+            path: a run directory, or its ``classifier`` folder; or the folder of a training by folds, which then
+                answer together.
             device: where to compute.
             trust: the ``package.module:builder`` that makes the classifier's network, when it is one; without
                 it, nothing that a file names is run.
@@ -91,6 +92,10 @@ class Classifier:
             ClassifierError: when it is missing, incomplete, damaged, of another shape or not finite, or wants
                 to run code that is not trusted.
         """
+        if (Path(path) / "folds.json").is_file():
+            from foveal.classifier.ensemble import load_ensemble
+
+            return load_ensemble(Path(path), device=device, trust=trust, engine=engine, threads=threads)
         folder = find_folder(Path(path))
         card, weights, content_hash = artefact.read(folder)
         preprocess = card.preprocess
@@ -272,6 +277,8 @@ def find_folder(path: Path) -> Path:
         raise ClassifierError(f"There is no run or classifier at {path}.")
     if (path / "repeats.json").is_file():
         raise ClassifierError(f"{path} holds several runs; name one of them, as in {path / 'repeats' / '1'}.")
+    if (path / "folds.json").is_file():
+        raise ClassifierError(f"{path} holds the folds of a training; name one of them, as in {path / 'folds' / '1'}.")
     if (path / "recipe.toml").is_file():
         resume = f"foveal train --resume {shlex.quote(str(path))}"
         raise ClassifierError(f"The run {path} has no classifier yet, since it has not finished; go on with: {resume}")

@@ -20,6 +20,9 @@ def main() -> None:
         _say(str(error))
         sys.exit(error.exit_code)
     except OSError as error:
+        if error.filename is not None:  # of a file, which no standard stream has
+            _say(f"{error.filename} cannot be used: {error.strerror}.")
+            sys.exit(OutputError.exit_code)
         _say(f"The answer cannot be written to standard output: {error.strerror or error}.")
         _drop_standard_output()
         sys.exit(OutputError.exit_code)

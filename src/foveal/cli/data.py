@@ -9,11 +9,13 @@ import typer
 
 from foveal.cli.completion import complete_source
 from foveal.cli.parsing import parse_size
+from foveal.errors import AuditError
 
 if TYPE_CHECKING:
     from foveal.data.summary import Summary
 
 MOST_UNREADABLE = 20
+MENDED = {"unreadable", "label-written-two-ways"}  # findings that a cleaned manifest takes away
 MOST_SOURCES = 4  # as columns of the table
 
 app = typer.Typer(help="Look at a source before training on it.", no_args_is_help=True)
@@ -35,6 +37,9 @@ def show(
     ] = None,
     size: Annotated[
         str | None, typer.Option(help="Of what training would see: side or HEIGHTxWIDTH (default: 224).")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Fit images as this network, or its weights, want them.")
     ] = None,
     per_class: Annotated[int, typer.Option(min=1, help="How many images of each class the page shows.")] = 12,
     path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
@@ -59,6 +64,7 @@ def show(
         data_dir=data_dir,
         augment=augment,
         size=parse_size(size),
+        model=model,
     )
     _print(shown.summary)
     typer.echo(f"contact sheet  {shown.page}")
@@ -92,10 +98,11 @@ def check(
     checked = check_source(
         source, out=out, fix=fix, manifest=manifest, embedding=embedding, columns=columns, data_dir=data_dir
     )
-    _say(f"{checked.name}: {checked.images:,} images, {len(checked.findings)} findings")
+    findings = "1 finding" if len(checked.findings) == 1 else f"{len(checked.findings)} findings"
+    _say(f"{checked.name}: {checked.images:,} images, {findings}")
     for finding in checked.findings:
         _say(f"{'blocks' if finding.severity == 'block' else 'note':<7} {finding.name}: {finding.sentence}")
-    for one in sorted(checked.whole.told, key=lambda one: -one.auc):
+    for one in sorted((one for one in checked.whole.told if one.is_told), key=lambda one: -one.auc):
         _say(f"        {'shortcut' if one.is_shortcut else 'told by':<9} {one.sentence}")
     for line in checked.done:
         _say(f"fixed   {line}")
@@ -103,6 +110,11 @@ def check(
     typer.echo(f"numbers  {checked.json}")
     if checked.cleaned is not None:
         typer.echo(f"manifest {checked.cleaned}")
+    blocking = {finding.name for finding in checked.findings if finding.severity == "block"}
+    if checked.cleaned is not None and blocking - MENDED:
+        _say(f"         it still blocks training: {', '.join(sorted(blocking - MENDED))}")
+    if blocking:
+        raise typer.Exit(AuditError.exit_code)
 
 
 @app.command("split")

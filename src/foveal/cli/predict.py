@@ -49,7 +49,6 @@ def predict(
 ) -> None:
     """Predict the class of images. Those that cannot be read are listed at the end, and the exit code is 3."""
     from foveal.classifier import Classifier, Prediction
-    from foveal.classifier.ensemble import is_ensemble, load_ensemble
     from foveal.data.sources.folders import image_files
     from foveal.progress import Progress
 
@@ -62,8 +61,7 @@ def predict(
         paths += found
     if out is not None and out.exists():
         raise OutputError(f"{out} exists already; choose another --out.")
-    load = load_ensemble if is_ensemble(classifier) else Classifier.load
-    loaded = load(classifier, device=device, trust=trust, engine=engine, threads=threads)
+    loaded = Classifier.load(classifier, device=device, trust=trust, engine=engine, threads=threads)
     if threads is not None and loaded.runner is None:
         import torch
 

@@ -41,7 +41,8 @@ def laid_over(dataset: Dataset, file: Path) -> Dataset:
             faults.append(f'line {number}: the split "{row["split"]}" is none of {", ".join(SPLITS)}')
         seen.add(name)
     if faults:
-        raise DataError(f"{file} does not fit {dataset.name}; {len(faults):,} rows are at fault:\n{listed(faults)}")
+        count = "1 row is" if len(faults) == 1 else f"{len(faults):,} rows are"
+        raise DataError(f"{file} does not fit {dataset.name}; {count} at fault:\n{listed(faults)}")
     taken = dataset.take(np.array([place[row["record_id"]] for row in rows], np.int64))
     _refuse_changed(taken, rows, file)
     present = {row["label"] for row in rows}

@@ -301,6 +301,13 @@ def _refuse_few(dataset: Dataset, units: np.ndarray, labels: np.ndarray, splits:
         )
 
 
+def refuse_absent_given(dataset: Dataset) -> None:
+    """Raise DataError where a given split lacks a class, as `make_split` would; where some are to be made, do not."""
+    given = set(dataset.given_splits.tolist())
+    if "" not in given and given >= set(SPLITS):
+        _refuse_absent(dataset, dataset.given_splits)
+
+
 def _refuse_absent(dataset: Dataset, assigned: np.ndarray) -> None:
     absent = [
         f"{name}: no image in {split}"

@@ -7,7 +7,6 @@ Under a time limit the learning rate is one of the time gone too, which lies in 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 
 from foveal.classifier.device import saying_out_of_memory
 from foveal.classifier.inference import logits
-from foveal.data.augment.mixing import mix_batch
 from foveal.data.batches import Batches
 from foveal.errors import TrainingError
 from foveal.models.network import Heads
@@ -29,6 +27,7 @@ from foveal.run import Run
 from foveal.training.history import LEGEND, EpochRow, write_history
 from foveal.training.interrupt import StopRequest, interrupted
 from foveal.training.losses import training_loss, validation_loss
+from foveal.training.mixing import mixed, mixing_seed
 from foveal.training.pace import Pace
 from foveal.training.recipe import Recipe
 from foveal.training.stage import Frozen, TrainingData, TrainingStage
@@ -254,9 +253,9 @@ def learn_epoch(work: Work) -> None:
 
     for pixels, labels in work.batches.of_epoch(at.epoch, start=at.batch):
         x = work.stage.normalise(pixels)
-        if mixes and x.ndim == 4:
+        if mixes:
             lot = mixing_seed(recipe.seed, at.epochs, at.batch)
-            x, labels = mix_batch(x, labels, work.data.classes, policy, lot)  # noqa: PLW2901 - soft from here on
+            x, labels = mixed(x, labels, work.data.classes, policy, lot)  # noqa: PLW2901 - soft from here on
         loss, hits = learn(state, x, labels, work.weights, recipe, work.rate(at.batch))
         loss_sum += loss * len(labels)
         correct += hits
@@ -307,11 +306,6 @@ def learn(
         state.optimizer.step(rate)
     truth = labels if labels.ndim == 1 else labels.argmax(1)
     return loss.detach(), (output.detach().argmax(1) == truth).sum()
-
-
-def mixing_seed(seed: int, epoch: int, batch: int) -> int:
-    """Return the seed by which the images of one batch are mixed."""
-    return int.from_bytes(hashlib.sha256(f"mix {seed} {epoch} {batch}".encode()).digest()[:7], "big")
 
 
 def end_epoch(work: Work) -> EpochRow:

@@ -156,8 +156,11 @@ class Recipe(BaseModel):
         if self.pretrained is None and self.transfer not in (None, "none"):
             raise ValueError(f"transfer {self.transfer} needs pretrained weights (--pretrained): nothing else is known")
         if staged and (self.pretrained is None or self.transfer in ("feature_extraction", "none")):
+            name = next(iter(staged))
+            if self.transfer == "feature_extraction" and name.startswith("head_"):
+                raise ValueError(f"the head is all that feature_extraction trains: say {name[5:]}, not {name}")
             lacking = "without pretrained weights" if self.pretrained is None else f"in the transfer {self.transfer}"
-            raise ValueError(f"there is no second stage {lacking}, to which {next(iter(staged))} belongs")
+            raise ValueError(f"there is no second stage {lacking}, to which {name} belongs")
         return self
 
     @model_validator(mode="after")
@@ -275,4 +278,6 @@ def parse_recipe(fields: Mapping[str, Any]) -> Recipe:
         if first["type"] == "extra_forbidden":
             raise UsageError(f'A recipe has no field "{name}".{nearest(name, Recipe.model_fields)}') from error
         reason = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{name} = {first['input']!r} is wrong: {reason.lower()}.") from error
+        if name == "unfreeze":
+            reason = "it is last_block, all, or a number of layers from 1 on"
+        raise UsageError(f"{name} = {first['input']!r} is wrong: {reason[:1].lower()}{reason[1:]}.") from error

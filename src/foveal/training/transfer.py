@@ -31,7 +31,7 @@ def choose_transfer(recipe: Recipe, images: int) -> tuple[Recipe, str]:
     if recipe.unfreeze is not None:
         kind, reason = ("full" if recipe.unfreeze == "all" else "fine_tune"), f"since unfreeze is {recipe.unfreeze}"
     elif images < FEW:
-        kind, reason = "feature_extraction", f"since {images:,} images are fewer than {FEW:,}: more would be fitted to"
+        kind, reason = "feature_extraction", f"since {images:,} images are fewer than {FEW:,}, too few to move more"
     elif images < MANY:
         kind, reason = "fine_tune", f"since {images:,} images are from {FEW:,} to {MANY:,}"
     else:

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from foveal import audit
+from foveal.audit.cheap import check_absent
 from foveal.audit.cleaning import clean
 from foveal.audit.finding import Finding
 from foveal.audit.looks import file_facts, look
@@ -106,6 +107,7 @@ def check(
         findings = [
             *_unreadable_finding(dataset, unreadable),
             *audit.check(readable, assigned),
+            *([] if assigned is None else check_absent(readable, assigned)),
             *whole.findings(readable, assigned),
             *odd_finding(readable, odd),
         ]

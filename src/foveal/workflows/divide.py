@@ -73,6 +73,8 @@ def divide(
     """
     if by not in WAYS:
         raise UsageError(f'A source is divided by {", ".join(WAYS)}, not by "{by}".')
+    if folds is not None and (not isinstance(folds, int) or folds < 2):
+        raise UsageError(f"Folds are two or more, not {folds}.")
     if folds is not None and by != "random":
         raise UsageError("Folds are drawn at random; leave --by out.")
     target = Path(out)
@@ -191,6 +193,8 @@ def _dates(dataset: Dataset, file: str | Path | None) -> np.ndarray:
     else:
         from foveal.run import read_csv
 
+        if not Path(file).is_file():
+            raise UsageError(f"There is no file of dates {file}.")
         rows = {
             row.get("record_id", ""): re.sub(r"[^0-9]", "", row.get("date", "") or "") for row in read_csv(Path(file))
         }

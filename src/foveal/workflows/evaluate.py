@@ -15,6 +15,7 @@ from torch import nn
 from foveal.classifier import Classifier
 from foveal.classifier.classifier import find_folder
 from foveal.classifier.engine import engine_facts
+from foveal.classifier.ensemble import is_ensemble
 from foveal.data.dataset import Dataset
 from foveal.data.load import load, reordered
 from foveal.data.pixels import decode_all, pixel_digests
@@ -74,7 +75,7 @@ def evaluate(
             raise UsageError(
                 f'There is no finding "{one}" to accept here, only {TRAINED_ON}.{nearest(one, [TRAINED_ON])}'
             )
-    folder = find_folder(Path(run))
+    folder = Path(run) if is_ensemble(Path(run)) else find_folder(Path(run))
     home = Run(folder.parent if folder.name == "classifier" and (folder.parent / "recipe.toml").is_file() else folder)
     classifier = Classifier.load(folder, device=device, trust=trust, network=network, engine=engine)
     with Progress(silent=not progress) as display:
@@ -128,6 +129,8 @@ class Answers:
 
 def engine_of(classifier: Classifier, run: Run) -> dict[str, Any]:
     """Return what an evaluation records of the engine that answers for `classifier`."""
+    if is_ensemble(run.path):
+        return {"engine": classifier.engine}
     return engine_facts(find_folder(run.path), classifier.hash, classifier.engine)
 
 

@@ -101,7 +101,7 @@ def train_folds(
 
 def _begin(source: object, count: int, recipe: Recipe, out: str | Path | None, progress: Progress) -> Folds:
     """Divide the images, make the directory, and train."""
-    if count < 2:
+    if not isinstance(count, int) or count < 2:
         raise UsageError(f"Folds are two or more, not {count}.")
     if out is not None:
         refuse_existing(Path(out))
@@ -137,7 +137,10 @@ def _begin(source: object, count: int, recipe: Recipe, out: str | Path | None, p
 def _prepared(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) -> tuple[Prepared, Recipe]:
     """Return `dataset` with its units known, and the recipe with its transfer chosen."""
     if (dataset.given_splits != "").any():
-        raise UsageError(f"{dataset.name} gives splits; folds divide all images, so take a source without them.")
+        raise UsageError(
+            f"{dataset.name} gives splits, and folds divide all images: take a source without them, or give manifests "
+            f"of your own (foveal data split --folds)."
+        )
     recipe, reason = choose_transfer(recipe, len(dataset))
     if reason:
         progress.line(f"transfer: {recipe.transfer}, {reason} (--transfer says otherwise)")

@@ -26,7 +26,8 @@ from foveal.errors import OutputError
 from foveal.files import write_json
 from foveal.progress import Progress
 
-SCHEMA = 3
+SCHEMA = 4
+MOST_NUMBERS = 4_096  # of an embedding
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +92,18 @@ def full_audit(
 
 
 def _flat(embeddings: np.ndarray | None) -> np.ndarray | None:
-    """Return activations (N, D), those of maps (N, C, H, W) averaged over each map."""
-    if embeddings is None or embeddings.ndim == 2:
-        return embeddings
-    averaged: np.ndarray = embeddings.reshape(*embeddings.shape[:2], -1).mean(axis=2)
-    return averaged
+    """Return activations (N, D): of maps (N, C, H, W) the means, of more than 4,096 numbers those of neighbours."""
+    if embeddings is None:
+        return None
+    values = embeddings
+    if values.ndim > 2:
+        values = values.reshape(*values.shape[:2], -1).mean(axis=2)
+    if values.shape[1] > MOST_NUMBERS:  # a flattened map: neighbours are of one channel
+        together = -(-values.shape[1] // MOST_NUMBERS)
+        whole = values.shape[1] // together * together
+        values = values[:, :whole].reshape(len(values), -1, together).mean(axis=2)
+    flat: np.ndarray = values
+    return flat
 
 
 def _without_copies(dataset: Dataset, pairs: list[Pair]) -> list[Pair]:

@@ -18,7 +18,7 @@ from foveal.audit.shortcuts import Told
 from foveal.data.dataset import SPLITS, Dataset
 from foveal.data.images import ImageArray
 from foveal.data.pixels import decode_all, mean_and_std, pixel_digests
-from foveal.data.splits import Split, find_units, make_split
+from foveal.data.splits import Split, find_units, make_split, refuse_absent_given
 from foveal.errors import DataError, listed
 from foveal.models.catalog import find
 from foveal.preprocess import Preprocess
@@ -80,6 +80,7 @@ def prepare(
     """
     refuse_unfit(dataset)
     audit.refuse_blocking(check_names(dataset), recipe.accept, NAMES)
+    refuse_absent_given(dataset)
     for note in dataset.notes:
         progress.line(f"note: {note}")
     scan = dataset.scanned(progress)

@@ -10,13 +10,19 @@ from markupsafe import Markup
 
 from foveal.data.augment.policy import Augment, describe
 from foveal.data.contact_sheet import sheet, strips
+from foveal.data.dataset import Dataset
 from foveal.data.load import load
 from foveal.data.sources.manifest import Columns
 from foveal.data.summary import Summary, summarise
 from foveal.errors import OutputError
 from foveal.files import saying_why, write_text
+from foveal.models.catalog import find
+from foveal.models.weights.published import published_for
+from foveal.preprocess import Preprocess
 from foveal.progress import Progress
+from foveal.training.recipe import Recipe
 from foveal.web import asset, page, templates
+from foveal.workflows.prepare import choose_preprocess
 from foveal.workflows.varied_sheet import varied
 
 HERE = "foveal.workflows"
@@ -44,6 +50,7 @@ def show(
     data_dir: str | Path | None = None,
     augment: str | None = None,
     size: tuple[int, int] | None = None,
+    model: str | None = None,
     progress: bool = True,
 ) -> Shown:
     """Read every image of `source`, and write its contact sheet as one HTML file that needs nothing but itself.
@@ -56,6 +63,7 @@ def show(
         data_dir: a folder with the files of a published data set.
         augment: as the field of that name in `Recipe`: the page then also shows what training would see.
         size: (height, width) at which that is shown; 224×224 by default, and smaller images as they are.
+        model: the network to be trained: images are then fitted as its published weights, or it itself, want them.
         progress: whether to show progress on standard error.
 
     Raises:
@@ -69,9 +77,8 @@ def show(
         target = Path(out) if out is not None else _free_name(dataset.name)
         summary = summarise(dataset, dataset.scanned(display))
         drawn = strips(dataset, per_class=per_class, most_characters=MOST_CHARACTERS, progress=display)
-        own = dataset.scanned(display).one_size()
-        size = size or (own if own and max(own) <= SMALL else (SIDE, SIDE))
-        versions = [] if policy is None else varied(dataset, policy, size)
+        seen = _seen(dataset, model, size, display)
+        versions = [] if policy is None else varied(dataset, policy, seen)
     pictures = [picture for strip in drawn for picture in strip.pictures]
     damaged = {one.record_id: one.reason for one in pictures if one.thumbnail is None}
     summary = replace(summary, unreadable=tuple({**dict(summary.unreadable), **damaged}.items()))
@@ -84,12 +91,24 @@ def show(
         sheet=sheet(drawn),
         varied=versions,
         policy=[] if policy is None else describe(policy),
-        size=size,
+        seen=seen,
     )  # fmt: skip
     style = asset("foveal.web", "card.css") + asset(HERE, "show.css")
     html = page(f"{summary.name}: contact sheet · Foveal", Markup(body), style=style, closed=True)
     write_text(target, html.encode("utf-8", "replace").decode("utf-8"))  # names that are not UTF-8
     return Shown(summary, len(pictures), target)
+
+
+def _seen(dataset: Dataset, model: str | None, size: tuple[int, int] | None, progress: Progress) -> Preprocess:
+    """Return how a network would see the images: the one called `model`, or any of `size`."""
+    scan = dataset.scanned(progress)
+    own, channels = scan.one_size(), 3 if (scan.channels == 3).any() else 1
+    if model is not None:
+        known = "default" if published_for(find(model).name) else None
+        return choose_preprocess(own, channels, Recipe(model=model, size=size, pretrained=known))
+    height, width = size or (own if own and max(own) <= SMALL else (SIDE, SIDE))
+    none, one = (0.0,) * channels, (1.0,) * channels
+    return Preprocess(channels, height, width, height, width, "letterbox", none, one)
 
 
 def _refuse_existing(out: Path) -> None:

@@ -26,14 +26,13 @@ class Varied:
     versions: tuple[Thumbnail, ...]
 
 
-def varied(dataset: Dataset, policy: Augment, size: tuple[int, int], seed: int = 0) -> list[Varied]:
-    """Return up to two images of each of the first eight classes, varied by `policy` at `size` (height, width)."""
+def varied(dataset: Dataset, policy: Augment, preprocess: Preprocess, seed: int = 0) -> list[Varied]:
+    """Return up to two images of each of the first eight classes, varied by `policy` as `preprocess` fits them."""
     import torch
 
     from foveal.data.augment.batch import augment_batch
     from foveal.data.augment.draws import image_seeds
 
-    height, width = size
     shown = []
     for label, name in list(enumerate(dataset.classes))[:MOST_CLASSES]:
         for row in np.flatnonzero(dataset.labels == label)[:AT_ONCE].tolist():
@@ -41,9 +40,6 @@ def varied(dataset: Dataset, policy: Augment, size: tuple[int, int], seed: int =
                 picture = dataset.images.picture(row)
             except UnreadableImageError:
                 continue
-            channels = 1 if picture.mode == "L" else 3
-            none, one = (0.0,) * channels, (1.0,) * channels
-            preprocess = Preprocess(channels, height, width, height, width, "letterbox", none, one)
             pixels = torch.from_numpy(preprocess.geometry(picture).copy())  # (H, W, C)
             seeds = torch.cat([image_seeds(seed, epoch, torch.tensor([row])) for epoch in range(VERSIONS)])
             made = augment_batch(pixels.expand(VERSIONS, -1, -1, -1).contiguous(), policy, seeds)
