@@ -25,11 +25,17 @@ SPLIT_COLUMNS = ("record_id", "path", "label", "group", "source", "split", "fold
 
 
 def begin(
-    source: object, recipe: Recipe, out: str | Path | None, progress: Progress, *, content_hash: str | None = None
+    source: object,
+    recipe: Recipe,
+    out: str | Path | None,
+    progress: Progress,
+    *,
+    content_hash: str | None = None,
+    announce: bool = True,
 ) -> Run:
     """Check everything that can be checked, then make the run directory and train.
 
-    Raises DataError where the images used are not those of `content_hash`.
+    `announce` says what the audit found. Raises DataError where the images used are not those of `content_hash`.
     """
     if out is not None:
         refuse_existing(Path(out))
@@ -37,7 +43,7 @@ def begin(
     target = Path(out) if out is not None else free_name(Path("runs"), f"{dataset.name}-{recipe.model}")
     refuse_unwritable(target)
     refuse_inside(target, dataset)
-    prepared, recipe = settle(dataset, recipe, target.parent, progress)
+    prepared, recipe = settle(dataset, recipe, target.parent, progress, announce=announce)
     if content_hash not in (None, prepared.dataset.content_hash):
         raise DataError(
             f"The data of {dataset.name} have changed since the first run (content "

@@ -197,7 +197,8 @@ def _carry_on(home: Path, prepared: Prepared, assigned: np.ndarray, recipe: Reci
             if run.recipe_file.is_file():
                 go_on(run, dataset, None, progress, called=home, trust=recipe.model)
             else:
-                begin(dataset, recipe.changed({"manifest": None}), run.path, progress)  # it lies over `dataset` already
+                own = recipe.changed({"manifest": None})  # it lies over `dataset` already
+                begin(dataset, own, run.path, progress, announce=number == 1)
         except Interrupted as error:
             raise interrupted(home, recipe.model) from error
     return _summed(home, prepared, runs)

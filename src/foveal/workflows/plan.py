@@ -90,8 +90,13 @@ def open_source(source: object, recipe: Recipe, progress: Progress) -> tuple[Dat
     return dataset, recipe.changed(changes)
 
 
-def settle(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) -> tuple[Prepared, Recipe]:
-    """Return `dataset` prepared for training, and the recipe with everything chosen that was left open."""
+def settle(
+    dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress, *, announce: bool = True
+) -> tuple[Prepared, Recipe]:
+    """Return `dataset` prepared for training, and the recipe with everything chosen that was left open.
+
+    `announce` says what the audit found.
+    """
     early_size = recipe.size or find(recipe.model).native_size
     if early_size and (recipe.channels or not is_foreign(recipe.model)):  # others' may take colour alone
         refuse_unbuildable(recipe, len(dataset.classes), recipe.channels or 1, early_size)
@@ -115,6 +120,6 @@ def settle(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress) 
     )
     recipe = recipe.changed({"model_options": starting_options(recipe, preprocess.channels)})
     refuse_unbuildable(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
-    for finding in prepared.findings:
+    for finding in prepared.findings if announce else ():
         progress.line(f"note: {finding.sentence}{' (accepted)' if finding.accepted else ''}")
     return prepared, recipe
