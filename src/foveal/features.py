@@ -66,6 +66,7 @@ class Features:
     seen: np.ndarray  # (N,) str: SHA-256 of what the network sees of each image
     failures: dict[int, str] = field(default_factory=dict)  # image → why it could not be decoded; its row is void
     computed: int = 0  # how many were not in the cache
+    key: str = ""  # of the extractor that made them
 
 
 def extract(
@@ -84,7 +85,8 @@ def extract(
     `memory_gib` these are memory-mapped from an unnamed file in `scratch`. A cache that cannot be written is no error:
     it is said, and the features are used.
     """
-    home = _Home(cache_folder() / "features" / extractor.key[:32], progress)
+    key = extractor.key
+    home = _Home(cache_folder() / "features" / key[:32], progress)
     wanted: dict[str, list[int]] = {}
     for at, digest in enumerate(digests.tolist()):
         wanted.setdefault(digest, []).append(at)
@@ -99,7 +101,7 @@ def extract(
     if len(missing):
         failures = _compute(extractor, images, rows, digests, missing, table, home, progress)
     home.touch()
-    return Features(table.values, table.seen, failures, len(missing))
+    return Features(table.values, table.seen, failures, len(missing), key)
 
 
 def _compute(

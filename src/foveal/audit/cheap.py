@@ -9,6 +9,7 @@ import numpy as np
 
 from foveal.audit.finding import MOST_RECORDS, Finding
 from foveal.data.dataset import SPLITS, Dataset
+from foveal.data.splits import absent_classes
 
 LABEL_WRITTEN_TWO_WAYS = "label-written-two-ways"
 GROUP_WRITTEN_TWO_WAYS = "group-written-two-ways"
@@ -49,8 +50,7 @@ def check_names(dataset: Dataset) -> list[Finding]:
     ):
         alike: dict[str, list[str]] = defaultdict(list)
         for value in values:
-            plain = unicodedata.normalize("NFKC", value).casefold().replace("-", " ").replace("_", " ")
-            alike["".join(plain.split())].append(value)
+            alike[plain_writing(value)].append(value)
         twins = [written for written in alike.values() if len(written) > 1]
         if twins:
             shown = "; ".join(" and ".join(f'"{one}"' for one in written) for written in twins[:3])
@@ -58,6 +58,12 @@ def check_names(dataset: Dataset) -> list[Finding]:
             sentence = f"One {what} seems to be written in different ways: {shown}{more}."
             findings.append(_finding(name, "block", sentence, [one for written in twins for one in written]))
     return findings
+
+
+def plain_writing(name: str) -> str:
+    """Return what names have in common that differ in case, accents' encoding, spaces, ``-`` or ``_`` only."""
+    plain = unicodedata.normalize("NFKC", name).casefold().replace("-", " ").replace("_", " ")
+    return "".join(plain.split())
 
 
 def check_sources(dataset: Dataset) -> list[Finding]:
@@ -87,12 +93,7 @@ def check_sources(dataset: Dataset) -> list[Finding]:
 
 def check_absent(dataset: Dataset, assigned: np.ndarray) -> list[Finding]:
     """Return the finding of classes without an image in one of the splits `assigned` (N,), if any."""
-    absent = [
-        f"{name}: no image in {split}"
-        for split in SPLITS
-        for label, name in enumerate(dataset.classes)
-        if (assigned == split).any() and not ((assigned == split) & (dataset.labels == label)).any()
-    ]
+    absent = absent_classes(dataset, assigned, [split for split in SPLITS if (assigned == split).any()])
     shown = "; ".join(absent[:3]) + ("; …" if len(absent) > 3 else "")
     sentence = f"Some classes are absent from a given split ({shown})."
     return [_finding(CLASS_ABSENT, "block", sentence, absent)] if absent else []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from foveal.audit.cheap import plain_writing
 from foveal.audit.near import Pair, clusters
 from foveal.data.dataset import Dataset
 
@@ -19,21 +19,20 @@ class Cleaned:
     done: tuple[str, ...]
 
 
-def clean(dataset: Dataset, unreadable: Sequence[int], pairs: Sequence[Pair]) -> Cleaned:
-    """Return what can be learned from.
+def clean(dataset: Dataset, pairs: Sequence[Pair]) -> Cleaned:
+    """Return what can be learned from of `dataset`, whose images can all be read.
 
-    Left out are images that cannot be read, all but the first of exact copies, and all copies and near duplicates that
+    Left out are all but the first of exact copies, and all copies and near duplicates that
     have two labels. Near duplicates that stay share a group, so that no split tears them. Labels that differ only in
     how they are written become the one that most images have.
     """
     digests, count = dataset.scan.digests.tolist(), len(dataset)
     written = _one_writing(dataset)
     labels = [written[dataset.classes[label]] for label in dataset.labels.tolist()]
-    out: dict[int, str] = dict.fromkeys(unreadable, "cannot be read")
+    out: dict[int, str] = {}
     same: dict[str, list[int]] = defaultdict(list)
     for row, digest in enumerate(digests):
-        if row not in out:
-            same[digest].append(row)
+        same[digest].append(row)
     for rows in same.values():
         two = len({labels[row] for row in rows}) > 1
         for row in rows if two else rows[1:]:
@@ -70,8 +69,7 @@ def _one_writing(dataset: Dataset) -> dict[str, str]:
     counts = dataset.class_counts()
     alike: dict[str, list[str]] = defaultdict(list)
     for name in dataset.classes:
-        plain = unicodedata.normalize("NFKC", name).casefold().replace("-", " ").replace("_", " ")
-        alike["".join(plain.split())].append(name)
+        alike[plain_writing(name)].append(name)
     return {name: max(names, key=lambda one: counts[one]) for names in alike.values() for name in names}
 
 

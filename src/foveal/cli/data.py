@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveal.cli.completion import complete_source
-from foveal.cli.parsing import parse_size
+from foveal.cli.parsing import DataDir, GroupColumn, LabelColumn, PathColumn, SourceColumn, SplitColumn, parse_size
 from foveal.errors import AuditError
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MOST_UNREADABLE = 20
 MENDED = {"unreadable", "label-written-two-ways"}  # findings that a cleaned manifest takes away
 MOST_SOURCES = 4  # as columns of the table
+
+SourceArgument = Annotated[str, typer.Argument(help="Images: as for `foveal train`.", autocompletion=complete_source)]
 
 app = typer.Typer(help="Look at a source before training on it.", no_args_is_help=True)
 
@@ -28,7 +30,7 @@ def _data() -> None:
 
 @app.command("show")
 def show(
-    source: Annotated[str, typer.Argument(help="Images: as for `foveal train`.", autocompletion=complete_source)],
+    source: SourceArgument,
     out: Annotated[
         Path | None, typer.Option(help="The page to write (default: NAME-contact-sheet.html, here).")
     ] = None,
@@ -42,14 +44,12 @@ def show(
         str | None, typer.Option("--model", "-m", help="Fit images as this network, or its weights, want them.")
     ] = None,
     per_class: Annotated[int, typer.Option(min=1, help="How many images of each class the page shows.")] = 12,
-    path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
-    group_column: Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")] = None,
-    source_column: Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")] = None,
-    split_column: Annotated[str | None, typer.Option(help="Manifest: train, validation or test.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
-    ] = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    source_column: SourceColumn = None,
+    split_column: SplitColumn = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Print classes, splits, groups, sources and sizes of a source, and write its contact sheet as a page."""
     from foveal.data.sources.manifest import Columns
@@ -72,7 +72,7 @@ def show(
 
 @app.command("check")
 def check(
-    source: Annotated[str, typer.Argument(help="Images: as for `foveal train`.", autocompletion=complete_source)],
+    source: SourceArgument,
     out: Annotated[Path | None, typer.Option(help="The page to write (default: NAME-check.html, here).")] = None,
     fix: Annotated[
         Path | None, typer.Option(help="Also write a cleaned manifest, for `foveal train SOURCE --manifest`.")
@@ -81,14 +81,12 @@ def check(
     embedding: Annotated[
         str, typer.Option(help="The pretrained network that tells near duplicates and doubtful labels, or none.")
     ] = "efficientnet_lite0",
-    path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
-    group_column: Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")] = None,
-    source_column: Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")] = None,
-    split_column: Annotated[str | None, typer.Option(help="Manifest: train, validation or test.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
-    ] = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    source_column: SourceColumn = None,
+    split_column: SplitColumn = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Look for duplicates, leaks, doubtful labels and shortcuts; print what was found, and write it as a page."""
     from foveal.data.sources.manifest import Columns
@@ -119,7 +117,7 @@ def check(
 
 @app.command("split")
 def split(
-    source: Annotated[str, typer.Argument(help="Images: as for `foveal train`.", autocompletion=complete_source)],
+    source: SourceArgument,
     out: Annotated[Path, typer.Option(help="The manifest to write, for `foveal train SOURCE --manifest`.")],
     by: Annotated[
         str, typer.Option(help="random, time (the latest are tested), or source (each left out).")
@@ -132,13 +130,11 @@ def split(
     test: Annotated[float, typer.Option(help="Share of images for the test.")] = 0.15,
     seed: Annotated[int, typer.Option(help="Of the lot.")] = 0,
     manifest: Annotated[Path | None, typer.Option(help="A manifest to lay over the source first.")] = None,
-    path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
-    group_column: Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")] = None,
-    source_column: Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
-    ] = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    source_column: SourceColumn = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Divide a source so that no group is torn, and write the division as a manifest, proved clean."""
     from foveal.data.sources.manifest import Columns

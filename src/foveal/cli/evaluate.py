@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli.completion import complete_run, complete_source
-from foveal.cli.parsing import ENGINES, Trust
+from foveal.cli.parsing import ENGINES, DataDir, GroupColumn, LabelColumn, PathColumn, SourceColumn, Trust
 
 
 def evaluate(
@@ -17,13 +17,11 @@ def evaluate(
         str, typer.Argument(help="Labelled images: as for `foveal train`.", autocompletion=complete_source)
     ],
     name: Annotated[str | None, typer.Option(help="What to call the evaluation (default: the source's name).")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
-    ] = None,
-    path_column: Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")] = None,
-    label_column: Annotated[str | None, typer.Option(help="Manifest: the column of the label.")] = None,
-    group_column: Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")] = None,
-    source_column: Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")] = None,
+    data_dir: DataDir = None,
+    path_column: PathColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    source_column: SourceColumn = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
     ] = False,

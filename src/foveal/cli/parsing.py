@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,15 @@ Trust = Annotated[
         help="package.module:builder: the code that a file here names for its network, and that may run.",
         show_default=False,
     ),
+]
+
+PathColumn = Annotated[str | None, typer.Option(help="Manifest: the column of the image's path.")]
+LabelColumn = Annotated[str | None, typer.Option(help="Manifest: the column of the label.")]
+GroupColumn = Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")]
+SourceColumn = Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")]
+SplitColumn = Annotated[str | None, typer.Option(help="Manifest: train, validation or test.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
 ]
 
 ENGINES = "torch, onnx, onnx-int8, openvino or openvino-int8, as `foveal export` wrote it; or auto."

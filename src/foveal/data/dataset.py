@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -109,6 +109,16 @@ class Dataset:
                 old.digests[indices], old.heights[indices], old.widths[indices], old.channels[indices], unreadable
             )
         return taken
+
+    def with_splits(self, given_splits: np.ndarray) -> Dataset:
+        """Return the same images with other given splits (N,), and with what was scanned of them."""
+        return self.described_anew(replace(self, given_splits=given_splits))
+
+    def described_anew(self, other: Dataset) -> Dataset:
+        """Return `other`, which describes the same images in the same order, with what was scanned of them here."""
+        if "scan" in self.__dict__:
+            other.__dict__["scan"] = self.scan
+        return other
 
     def class_counts(self) -> dict[str, int]:
         """Return class → number of images."""

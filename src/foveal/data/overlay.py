@@ -61,8 +61,7 @@ def laid_over(dataset: Dataset, file: Path) -> Dataset:
         given_splits=column("split", taken.given_splits),
         notes=(*taken.notes, f"{len(rows):,} of {len(dataset):,} images are used, as {file.name} says."),
     )
-    changed.__dict__["scan"] = taken.scan
-    return changed
+    return taken.described_anew(changed)
 
 
 def write_overlay(file: Path, rows: Sequence[Mapping[str, str]]) -> None:

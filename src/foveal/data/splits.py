@@ -309,14 +309,19 @@ def refuse_absent_given(dataset: Dataset) -> None:
 
 
 def _refuse_absent(dataset: Dataset, assigned: np.ndarray) -> None:
-    absent = [
+    absent = absent_classes(dataset, assigned)
+    if absent:
+        raise DataError(f"{dataset.name}: every class must be in every split:\n{listed(absent)}")
+
+
+def absent_classes(dataset: Dataset, assigned: np.ndarray, splits: Sequence[str] = SPLITS) -> list[str]:
+    """Return, in words, each class that has no image in one of `splits` under the split `assigned` (N,)."""
+    return [
         f"{name}: no image in {split}"
-        for split in SPLITS
+        for split in splits
         for index, name in enumerate(dataset.classes)
         if not ((assigned == split) & (dataset.labels == index)).any()
     ]
-    if absent:
-        raise DataError(f"{dataset.name}: every class must be in every split:\n{listed(absent)}")
 
 
 def _sentences(

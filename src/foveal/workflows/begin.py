@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 
+from foveal.data.dataset import Dataset
 from foveal.errors import DataError, ResourceError, TrainingError, UsageError
 from foveal.files import locked, saying_why, write_csv, write_json
 from foveal.progress import Progress
@@ -67,7 +68,9 @@ def make_run(target: Path, prepared: Prepared, recipe: Recipe) -> Run:
             part.path.mkdir(parents=True)
         recipe.write(part.recipe_file)
         write_json(part.audit_file, describe_audit(prepared))
-        write_csv(part.splits_file, SPLIT_COLUMNS, _split_rows(prepared))
+        unfolded = [""] * len(prepared.dataset)
+        rows = split_rows(prepared.dataset, prepared.split.assigned.tolist(), unfolded)
+        write_csv(part.splits_file, SPLIT_COLUMNS, list(rows))
         environment = describe_environment(torch.device(recipe.device), recipe.threads or 1)
         write_json(part.environment_file, {**environment, "files": _hashes(part)})
         with saying_why(target):
@@ -84,17 +87,16 @@ def _hashes(run: Run) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def _split_rows(prepared: Prepared) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of splits.csv."""
-    dataset, count = prepared.dataset, len(prepared.dataset)
+def split_rows(dataset: Dataset, splits: Iterable[str], folds: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield the rows of splits.csv, with each image's split and fold."""
     yield from zip(
         dataset.record_ids.tolist(),
-        map(dataset.images.location, range(count)),
+        map(dataset.images.location, range(len(dataset))),
         [dataset.classes[label] for label in dataset.labels.tolist()],
         dataset.groups.tolist(),
         dataset.sources.tolist(),
-        prepared.split.assigned.tolist(),
-        [""] * count,  # no fold
+        splits,
+        folds,
         dataset.scan.digests.tolist(),
         strict=True,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,14 @@ from foveal import audit
 from foveal.audit.cheap import check_absent
 from foveal.audit.cleaning import clean
 from foveal.audit.finding import Finding
-from foveal.audit.looks import file_facts, look
+from foveal.audit.looks import Looks, file_facts, look
 from foveal.audit.odd_files import ODD_FILES, odd_files, odd_finding
 from foveal.data.dataset import Dataset
 from foveal.data.load import load
 from foveal.data.overlay import laid_over, write_overlay
 from foveal.data.sources.manifest import Columns
-from foveal.errors import FovealError, OutputError, UsageError
-from foveal.files import saying_why, write_json, write_text
+from foveal.errors import FovealError, UsageError
+from foveal.files import write_json, write_text
 from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
 from foveal.run import SCHEMA_VERSION
@@ -29,6 +28,7 @@ from foveal.training.recipe import Recipe
 from foveal.web import asset, page, templates
 from foveal.web.thumbnails import Thumbnail, thumbnail
 from foveal.workflows.full_audit import FullAudit, full_audit
+from foveal.workflows.place import free_page, refuse_existing_file
 from foveal.workflows.prepare import choose_preprocess, refuse_unfit
 from foveal.workflows.start_weights import starting_weights
 from foveal.workflows.started import start
@@ -95,15 +95,17 @@ def check(
         if manifest is not None:
             dataset = laid_over(dataset, Path(manifest))
         refuse_unfit(dataset)
-        target = Path(out) if out is not None else _free_name(dataset.name)
+        target = Path(out) if out is not None else free_page(dataset.name, "check", also=".json")
         for file in (target, target.with_suffix(".json"), *([Path(fix)] if fix is not None else [])):
-            _refuse_existing(file)
-        readable, unreadable = _readable(dataset, display)
+            refuse_existing_file(file, "--out or --fix")
+        readable, unreadable, looks = _readable(dataset, display)
+        facts = file_facts(readable, display)
         assigned = readable.given_splits if (readable.given_splits != "").all() else None
         embeddings, name = _embeddings(readable, embedding, display)
-        whole = full_audit(readable, embeddings, name, display, memory_gib=MEMORY_GIB, scratch=target.parent)
-        looks = look(readable, np.arange(len(readable)), display, memory_gib=MEMORY_GIB, scratch=target.parent)
-        odd = odd_files(readable, looks, file_facts(readable, display))
+        whole = full_audit(
+            readable, embeddings, name, display, memory_gib=MEMORY_GIB, scratch=target.parent, seen=(looks, facts)
+        )
+        odd = odd_files(readable, looks, facts)
         findings = [
             *_unreadable_finding(dataset, unreadable),
             *audit.check(readable, assigned),
@@ -115,7 +117,7 @@ def check(
         _write(target, readable, findings, whole, exhibits)
         done: tuple[str, ...] = ()
         if fix is not None:
-            cleaned = clean(readable, [], whole.pairs)
+            cleaned = clean(readable, whole.pairs)
             write_overlay(Path(fix), cleaned.rows)
             left_out = [f"{len(unreadable):,} images cannot be read: left out"] if unreadable else []
             done = (*left_out, *cleaned.done)
@@ -125,8 +127,8 @@ def check(
     )  # fmt: skip
 
 
-def _readable(dataset: Dataset, progress: Progress) -> tuple[Dataset, dict[int, str]]:
-    """Return the images that can be decoded, and image → reason for the others."""
+def _readable(dataset: Dataset, progress: Progress) -> tuple[Dataset, dict[int, str], Looks]:
+    """Return the images that can be decoded, image → reason for the others, and how the former look."""
     scan = dataset.scanned(progress)
     reasons = dict(scan.unreadable)
     rows = np.flatnonzero(~np.isin(np.arange(len(dataset)), list(reasons)))
@@ -135,7 +137,9 @@ def _readable(dataset: Dataset, progress: Progress) -> tuple[Dataset, dict[int, 
     kept = np.flatnonzero(~np.isin(np.arange(len(dataset)), list(reasons)))
     if not len(kept):
         raise UsageError(f"{dataset.name} holds no image that can be read.")
-    return (dataset if len(kept) == len(dataset) else dataset.take(kept)), reasons
+    seen = np.flatnonzero(np.isin(rows, kept))
+    own = Looks(looks.thumbnails[seen], looks.marks[seen], {})
+    return (dataset if len(kept) == len(dataset) else dataset.take(kept)), reasons, own
 
 
 def _embeddings(dataset: Dataset, network: str, progress: Progress) -> tuple[np.ndarray | None, str]:
@@ -256,16 +260,3 @@ def _write(
         "embedded_by": whole.embedded_by,
     }
     write_json(target.with_suffix(".json"), value)
-
-
-def _refuse_existing(file: Path) -> None:
-    with saying_why(file):
-        if file.exists():
-            raise OutputError(f"{file} exists already; choose another --out or --fix.")
-
-
-def _free_name(name: str) -> Path:
-    """Return a page in the current folder called after the dataset, with -2, -3, … where it is taken."""
-    stem = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "data"
-    names = (Path(f"{stem}-check{suffix}.html") for suffix in ("", *(f"-{number}" for number in range(2, 10_000))))
-    return next(one for one in names if not one.exists() and not one.with_suffix(".json").exists())

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from foveal import audit
 from foveal.audit.finding import Finding
-from foveal.data.dataset import SPLITS, Dataset
+from foveal.data.dataset import SPLITS, Dataset, unknown
 from foveal.data.load import load
 from foveal.data.overlay import laid_over, write_overlay
 from foveal.data.sources.dicom_folder import study_dates
 from foveal.data.sources.manifest import Columns
 from foveal.data.splits import find_units, hold_out, make_folds, make_split
-from foveal.errors import AuditError, DataError, OutputError, UsageError, listed
-from foveal.files import saying_why
+from foveal.errors import AuditError, DataError, UsageError, listed
 from foveal.progress import Progress
+from foveal.workflows.place import refuse_existing_file
 from foveal.workflows.prepare import refuse_unfit, refuse_unreadable
 
 WAYS = ("random", "time", "source")
@@ -86,8 +86,7 @@ def divide(
         scan = dataset.scanned(display)
         if scan.unreadable:
             refuse_unreadable(dataset, scan.unreadable)
-        plain = replace(dataset, given_splits=np.full(len(dataset), ""))
-        plain.__dict__["scan"] = scan
+        plain = dataset.with_splits(unknown(len(dataset)))
         units = find_units(plain, by_group=True)
         if by == "source":
             made = _by_source(plain, units, validation, seed)
@@ -100,9 +99,7 @@ def divide(
             made = {"": drawn.assigned}
     files = {_named(target, name): assigned for name, assigned in made.items()}
     for file in files:
-        with saying_why(file):
-            if file.exists():
-                raise OutputError(f"{file} exists already; choose another --out.")
+        refuse_existing_file(file)
     proofs = [_proved(plain, units, assigned) for assigned in files.values()]  # all, before any is written
     for file, assigned in files.items():
         write_overlay(file, _rows(plain, assigned))

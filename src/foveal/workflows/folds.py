@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from foveal.run import SCHEMA_VERSION, Run, read_csv, read_json
 from foveal.training.interrupt import interrupted
 from foveal.training.recipe import Recipe, read_recipe
 from foveal.training.transfer import choose_transfer
-from foveal.workflows.begin import SPLIT_COLUMNS, begin
+from foveal.workflows.begin import SPLIT_COLUMNS, begin, split_rows
 from foveal.workflows.place import free_name, refuse_existing, refuse_inside, refuse_unwritable
 from foveal.workflows.plan import given_recipe, open_source
 from foveal.workflows.prepare import Prepared, prepare
@@ -117,7 +117,9 @@ def _begin(source: object, count: int, recipe: Recipe, out: str | Path | None, p
         with saying_why(home):
             part.path.mkdir(parents=True)
         recipe.write(part.recipe_file)
-        write_csv(part.splits_file, SPLIT_COLUMNS, _rows(prepared, assigned))
+        unsplit = [""] * len(prepared.dataset)
+        rows = split_rows(prepared.dataset, unsplit, map(str, assigned.tolist()))
+        write_csv(part.splits_file, SPLIT_COLUMNS, list(rows))
         plan = {
             "schema_version": SCHEMA_VERSION,
             "folds": count,
@@ -145,23 +147,6 @@ def _prepared(dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progres
     if reason:
         progress.line(f"transfer: {recipe.transfer}, {reason} (--transfer says otherwise)")
     return prepare(dataset, recipe, scratch, progress), recipe
-
-
-def _rows(prepared: Prepared, assigned: np.ndarray) -> list[tuple[str, ...]]:
-    dataset = prepared.dataset
-    return list(
-        zip(
-            dataset.record_ids.tolist(),
-            map(dataset.images.location, range(len(dataset))),
-            [dataset.classes[label] for label in dataset.labels.tolist()],
-            dataset.groups.tolist(),
-            dataset.sources.tolist(),
-            [""] * len(dataset),
-            map(str, assigned.tolist()),
-            dataset.scan.digests.tolist(),
-            strict=True,
-        )
-    )
 
 
 def _resume(home: Path, source: object, progress: Progress, trust: str | None) -> Folds:
@@ -212,9 +197,7 @@ def _divided(prepared: Prepared, assigned: np.ndarray, number: int, recipe: Reci
     held = hold_out(dataset.labels[rest], _numbered(prepared.units[rest]), share=recipe.validation, seed=seed)
     splits = np.full(len(dataset), "test", "<U10")
     splits[rest] = np.where(held, "validation", "train")
-    divided = replace(dataset, given_splits=splits)
-    divided.__dict__["scan"] = dataset.scan
-    return divided
+    return dataset.with_splits(splits)
 
 
 def _numbered(units: np.ndarray) -> np.ndarray:

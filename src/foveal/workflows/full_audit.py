@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from foveal.audit.finding import Finding
 from foveal.audit.label_errors import Suspect, label_finding, suspects
-from foveal.audit.looks import file_facts, look
+from foveal.audit.looks import FileFacts, Looks, file_facts, look
 from foveal.audit.near import Pair, clusters, near_duplicates, near_findings
 from foveal.audit.shortcuts import Told, crossed, kinds_of, shortcut_finding, shortcuts
 from foveal.data.dataset import Dataset, unknown
@@ -62,19 +62,22 @@ def full_audit(
     *,
     memory_gib: float,
     scratch: Path,
+    seen: tuple[Looks, FileFacts | None] | None = None,
 ) -> FullAudit:
     """Return the whole audit of `dataset`, whose images can all be read, from the cache or made now.
 
     `embeddings` (N, D) are the activations of a pretrained network, called `embedded_by`: without them near
-    duplicates are found by their pixels alone, and labels are not doubted.
+    duplicates are found by their pixels alone, and labels are not doubted. `seen` is how the images look and what their
+    files say, where that is known already.
     """
     file = _place(dataset, embedded_by)
     kept = _read(file, dataset)
     if kept is not None:
         return kept
-    rows = np.arange(len(dataset))
-    looks = look(dataset, rows, progress, memory_gib=memory_gib, scratch=scratch)
-    facts = file_facts(dataset, progress)
+    if seen is None:
+        looks = look(dataset, np.arange(len(dataset)), progress, memory_gib=memory_gib, scratch=scratch)
+        seen = looks, file_facts(dataset, progress)
+    looks, facts = seen
     with progress.stage("auditing", 3) as stage:
         pairs = _without_copies(dataset, near_duplicates(looks.thumbnails, _flat(embeddings)))
         stage.advance(1, "near duplicates found")
@@ -121,8 +124,7 @@ def _without_copies(dataset: Dataset, pairs: list[Pair]) -> list[Pair]:
 
 
 def _place(dataset: Dataset, embedded_by: str) -> Path:
-    undivided = replace(dataset, given_splits=unknown(len(dataset)))  # the folds of one set are one set
-    undivided.__dict__["scan"] = dataset.scan
+    undivided = dataset.with_splits(unknown(len(dataset)))  # the folds of one set are one set
     facts = [SCHEMA, undivided.content_hash, embedded_by]
     return cache_folder() / "audits" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
 

@@ -43,3 +43,20 @@ def free_name(parent: Path, name: str) -> Path:
     name = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "run"
     names = [name, *(f"{name}-{number}" for number in range(2, 10_000))]
     return next(parent / one for one in names if not (parent / one).exists())
+
+
+def refuse_existing_file(file: Path, option: str = "--out") -> None:
+    """Raise OutputError when `file`, which `option` names, exists."""
+    with saying_why(file):
+        if file.exists():
+            raise OutputError(f"{file} exists already; choose another {option}.")
+
+
+def free_page(dataset: str, kind: str, *, also: str = ".html") -> Path:
+    """Return a page in the current folder called after `dataset` and its `kind`, with -2, -3, … where it is taken.
+
+    `also` is the suffix of what is written beside it, which has to be free, too.
+    """
+    stem = re.sub(r"[^\w.-]+", "-", dataset).strip(".-") or "data"
+    names = (Path(f"{stem}-{kind}{suffix}.html") for suffix in ("", *(f"-{number}" for number in range(2, 10_000))))
+    return next(one for one in names if not one.exists() and not one.with_suffix(also).exists())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,14 +13,14 @@ from foveal.data.dataset import Dataset
 from foveal.data.load import load
 from foveal.data.sources.manifest import Columns
 from foveal.data.summary import Summary, summarise
-from foveal.errors import OutputError
-from foveal.files import saying_why, write_text
+from foveal.files import write_text
 from foveal.models.catalog import find
 from foveal.models.weights.published import published_for
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 from foveal.training.recipe import Recipe
 from foveal.web import asset, page, templates
+from foveal.workflows.place import free_page, refuse_existing_file
 from foveal.workflows.prepare import choose_preprocess
 from foveal.workflows.varied_sheet import varied
 
@@ -70,11 +69,11 @@ def show(
         FovealError: one of its classes, each saying what to do.
     """
     if out is not None:
-        _refuse_existing(Path(out))
+        refuse_existing_file(Path(out))
     policy = Augment.parse(augment) if augment is not None else None
     with Progress(silent=not progress) as display:
         dataset = load(source, columns=columns, data_dir=data_dir, progress=display)
-        target = Path(out) if out is not None else _free_name(dataset.name)
+        target = Path(out) if out is not None else free_page(dataset.name, "contact-sheet")
         summary = summarise(dataset, dataset.scanned(display))
         drawn = strips(dataset, per_class=per_class, most_characters=MOST_CHARACTERS, progress=display)
         seen = _seen(dataset, model, size, display)
@@ -109,16 +108,3 @@ def _seen(dataset: Dataset, model: str | None, size: tuple[int, int] | None, pro
     height, width = size or (own if own and max(own) <= SMALL else (SIDE, SIDE))
     none, one = (0.0,) * channels, (1.0,) * channels
     return Preprocess(channels, height, width, height, width, "letterbox", none, one)
-
-
-def _refuse_existing(out: Path) -> None:
-    with saying_why(out):
-        if out.exists():
-            raise OutputError(f"{out} exists already; choose another --out.")
-
-
-def _free_name(name: str) -> Path:
-    """Return a page in the current folder called after the dataset, with -2, -3, … where it is taken."""
-    stem = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "data"
-    names = [f"{stem}-contact-sheet{suffix}.html" for suffix in ("", *(f"-{number}" for number in range(2, 10_000)))]
-    return next(Path(one) for one in names if not Path(one).exists())

@@ -41,17 +41,14 @@ class Started:
     @property
     def embedding(self) -> str:
         """A name for what the features are: the network, and the key that they are kept under."""
-        extractor = make_extractor(
-            self.source.recipe, self.cut, self.source.preprocess, self.engine, self.source.device
-        )
-        return f"{self.source.recipe.model} {extractor.key[:16]}"
+        return f"{self.source.recipe.model} {self.features.key[:16]}"
 
     def take(self, rows: np.ndarray) -> Started:
         """Return this with the features at `rows`, in that order."""
         if len(rows) == len(self.features.seen):
             return self
-        kept = Features(self.features.values[rows], self.features.seen[rows], {}, self.features.computed)
-        return replace(self, features=kept)
+        own = self.features
+        return replace(self, features=replace(own, values=own.values[rows], seen=own.seen[rows], failures={}))
 
 
 @dataclass(frozen=True, eq=False)

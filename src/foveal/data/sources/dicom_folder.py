@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import BinaryIO
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from foveal.data.dataset import Dataset, unknown
 from foveal.data.images import EncodedImages, ImageFiles, Images, in_threads
-from foveal.data.sources.folders import SPLIT_NAMES
+from foveal.data.sources.folders import class_parents, labelled_by_folder, refuse_not_utf8
 from foveal.data.sources.tree import DICOM_SUFFIXES, Tree, ends_like_image, joined
 from foveal.dicom.identity import About, about, own_salt
 from foveal.dicom.read import MAGIC, PREAMBLE, UnreadableDicomError, is_dicom, require_pydicom
@@ -47,7 +47,9 @@ def read_dicom_folder(tree: Tree, progress: Progress | None = None) -> Dataset:
     MissingPartError without pydicom.
     """
     require_pydicom()
-    parents = _class_parents(tree)
+    parents = class_parents(
+        tree, lambda folder: any(True for _ in _dicom_files(tree, folder)), kind="DICOM files", example=".dcm"
+    )
     found = [
         (path, split, name)
         for split, parent in parents
@@ -56,21 +58,8 @@ def read_dicom_folder(tree: Tree, progress: Progress | None = None) -> Dataset:
     ]
     _refuse_strays(tree, {path for path, _, _ in found})
     _refuse_empty(tree, [joined(parent, name) for _, parent in parents for name in tree.folders(parent)], found)
-    _refuse_not_utf8(path for path, _, _ in found)
-    paths, splits, class_names = zip(*sorted(found), strict=True)
-    classes, labels = np.unique(np.array(class_names), return_inverse=True)
-    dataset = Dataset(
-        name=tree.name,
-        origin=tree.origin,
-        classes=tuple(classes.tolist()),
-        images=tree.images(paths),
-        record_ids=np.array(paths),
-        labels=labels.astype(np.int64),
-        groups=unknown(len(paths)),
-        sources=unknown(len(paths)),
-        given_splits=np.array(splits),
-    )
-    return with_patients(dataset, progress)
+    refuse_not_utf8(path for path, _, _ in found)
+    return with_patients(labelled_by_folder(tree, found), progress)
 
 
 def with_patients(dataset: Dataset, progress: Progress | None = None) -> Dataset:
@@ -190,27 +179,6 @@ def _suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()  # noqa: PTH122 - a Path a file costs as much as reading it
 
 
-def _class_parents(tree: Tree) -> list[tuple[str, str]]:
-    """Return (split, folder that holds the class folders): the root itself, or one for each split."""
-    top = tree.folders()
-    splits = [name for name in top if name.lower() in SPLIT_NAMES]
-    others = [name for name in top if name not in splits]
-    divided = any(tree.folders(name) for name in splits)
-    if splits and not others and not divided:
-        raise DataError(
-            f"{tree.origin}: {', '.join(splits)} hold DICOM files but no class folders, so these have no label: "
-            f"expected {tree.name}/{splits[0]}/<class>/<image>.dcm."
-        )
-    if not divided:
-        return [("", "")]
-    if others:
-        raise DataError(
-            f"{tree.origin} holds {', '.join(splits)} beside {', '.join(others[:6])}: "
-            "are these splits or classes? Keep one kind there, or say it in a manifest."
-        )
-    return [(SPLIT_NAMES[name.lower()], name) for name in splits]
-
-
 def _refuse_strays(tree: Tree, found: set[str]) -> None:
     """Refuse DICOM files without a label, and images of other kinds: what a class is stored as would give it away."""
     pictures, loose = [], []
@@ -238,18 +206,3 @@ def _refuse_empty(tree: Tree, folders: list[str], found: list[tuple[str, str, st
             f"{tree.origin}: these folders stand where classes stand, but hold no DICOM files; fill or remove "
             f"them:\n{listed(sorted(empty))}"
         )
-
-
-def _refuse_not_utf8(paths: Iterable[str]) -> None:
-    """Refuse names that text files could not hold: tables, reports and recipes are UTF-8."""
-    strange = [os.fsencode(path).decode("utf-8", "backslashreplace") for path in paths if not _is_utf8(path)]
-    if strange:
-        raise DataError(f"{len(strange)} file names are not UTF-8; rename these files:\n{listed(sorted(strange))}")
-
-
-def _is_utf8(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

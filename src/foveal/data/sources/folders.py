@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,9 @@ def read_folders(tree: Tree) -> Dataset:
     that could be a split or a class, and names that are not UTF-8.
     """
     found, empty = [], set()
-    parents = _class_parents(tree)
+    parents = class_parents(
+        tree, lambda folder: any(True for _ in _images(tree, folder)), kind="images", example=".jpg (or .png, …)"
+    )
     for split, parent in parents:
         for name in tree.folders(parent):
             inside = [(path, split, name) for path in _images(tree, joined(parent, name))]
@@ -42,13 +44,18 @@ def read_folders(tree: Tree) -> Dataset:
     _refuse_loose(tree, [parent for _, parent in parents])
     if not found:
         raise DataError(f"{tree.origin} holds no images: expected {tree.name}/<class>/<image>.jpg (or .png, …).")
-    _refuse_not_utf8(tree.place(path) for path, _, _ in found)
+    refuse_not_utf8(tree.place(path) for path, _, _ in found)
     empty -= {name for _, _, name in found}
     if empty:
         raise DataError(
             f"{tree.origin}: these folders stand where classes stand, but hold no images that end in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}; fill or remove them:\n{listed(sorted(empty))}"
         )
+    return labelled_by_folder(tree, found)
+
+
+def labelled_by_folder(tree: Tree, found: Iterable[tuple[str, str, str]]) -> Dataset:
+    """Return the dataset of the files in `tree` that were `found`: path, split (or nothing), class."""
     paths, splits, class_names = zip(*sorted(found), strict=True)
     classes, labels = np.unique(np.array(class_names), return_inverse=True)
     return Dataset(
@@ -68,12 +75,16 @@ def image_files(root: Path) -> list[Path]:
     """Return every image file below `root`, sorted: what `predict` takes from a folder."""
     tree = FolderTree(root)
     paths = sorted(root / path for path in tree.below() if ends_like_image(path) or ends_like_dicom(path))
-    _refuse_not_utf8(map(str, paths))
+    refuse_not_utf8(map(str, paths))
     return paths
 
 
-def _class_parents(tree: Tree) -> list[tuple[str, str]]:
-    """Return (split, folder that holds the class folders): the root itself, or one for each split."""
+def class_parents(tree: Tree, has_some: Callable[[str], bool], *, kind: str, example: str) -> list[tuple[str, str]]:
+    """Return (split, folder that holds the class folders): the root itself, or one for each split.
+
+    `has_some` says whether files of the `kind` lie in a folder. Raises DataError where folders named like splits hold
+    such files and no class folders, or stand beside others.
+    """
     top = tree.folders()
     splits = [name for name in top if name.lower() in SPLIT_NAMES]
     others = [name for name in top if name not in splits]
@@ -85,10 +96,10 @@ def _class_parents(tree: Tree) -> list[tuple[str, str]]:
         )
     if divided:
         return [(SPLIT_NAMES[name.lower()], name) for name in splits]
-    if splits and not others and any(True for name in splits for _ in _images(tree, name)):
+    if splits and not others and any(has_some(name) for name in splits):
         raise DataError(
-            f"{tree.origin}: {', '.join(splits)} hold images but no class folders, so these have "
-            f"no label: expected {tree.name}/{splits[0]}/<class>/<image>.jpg (or .png, …)."
+            f"{tree.origin}: {', '.join(splits)} hold {kind} but no class folders, so these have "
+            f"no label: expected {tree.name}/{splits[0]}/<class>/<image>{example}."
         )
     return [("", "")]
 
@@ -108,7 +119,7 @@ def _refuse_loose(tree: Tree, class_parents: list[str]) -> None:
         )
 
 
-def _refuse_not_utf8(places: Iterable[str]) -> None:
+def refuse_not_utf8(places: Iterable[str]) -> None:
     """Refuse names that text files could not hold: tables, reports and recipes are UTF-8."""
     strange = []
     for place in places:
