@@ -26,6 +26,7 @@ from foveal.preprocess import Preprocess
 SCHEMA_VERSION = 1
 CARD = "classifier.json"
 WEIGHTS = "weights.safetensors"
+FOLDS = "folds.json"  # in a folder whose runs are the folds of one training
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Card:
             "weights": {"file": WEIGHTS, "sha256": weights_hash},
         }
         return {**value, "content_hash": content_hash(value)}
+
+
+def is_ensemble(path: Path) -> bool:
+    """Whether `path` holds the folds of one training, which answer together."""
+    return (path / FOLDS).is_file()
 
 
 def content_hash(card: Mapping[str, Any]) -> str:

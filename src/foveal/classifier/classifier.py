@@ -92,7 +92,7 @@ class Classifier:
             ClassifierError: when it is missing, incomplete, damaged, of another shape or not finite, or wants
                 to run code that is not trusted.
         """
-        if (Path(path) / "folds.json").is_file():
+        if artefact.is_ensemble(Path(path)):
             from foveal.classifier.ensemble import load_ensemble
 
             return load_ensemble(Path(path), device=device, trust=trust, engine=engine, threads=threads)
@@ -277,7 +277,7 @@ def find_folder(path: Path) -> Path:
         raise ClassifierError(f"There is no run or classifier at {path}.")
     if (path / "repeats.json").is_file():
         raise ClassifierError(f"{path} holds several runs; name one of them, as in {path / 'repeats' / '1'}.")
-    if (path / "folds.json").is_file():
+    if artefact.is_ensemble(path):
         raise ClassifierError(f"{path} holds the folds of a training; name one of them, as in {path / 'folds' / '1'}.")
     if (path / "recipe.toml").is_file():
         resume = f"foveal train --resume {shlex.quote(str(path))}"

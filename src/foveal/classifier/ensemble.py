@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from foveal.classifier.artefact import FOLDS
 from foveal.classifier.classifier import Classifier
 from foveal.classifier.inference import DECIMALS
 from foveal.errors import ClassifierError
-
-FOLDS = "folds.json"  # in a folder whose runs are the folds of one training
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +50,6 @@ def together(members: Sequence[Classifier]) -> Ensemble:
         first.network, first.architecture, first.options, first.classes, first.preprocess, first.provenance, whole,
         first.engine, first.runner, tuple(members),
     )  # fmt: skip
-
-
-def is_ensemble(path: Path) -> bool:
-    """Whether `path` holds the folds of one training."""
-    return (path / FOLDS).is_file()
 
 
 def load_ensemble(

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foveal.engines.eval_mode import in_eval_mode
+
 BATCH = 256
 DECIMALS = 9
 
@@ -29,9 +31,7 @@ def logits(
 
     The network must be on `device`; it is asked in eval mode and left in the mode it was in.
     """
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
+    with in_eval_mode(network):
         parts = []
         for start in range(0, len(pixels) if rows is None else len(rows), batch_size):
             part = slice(start, start + batch_size)
@@ -39,9 +39,6 @@ def logits(
             x = normalise(batch)  # (B, C, H, W)
             parts.append(network(x if channels_last else x.contiguous()).float())
         return torch.cat(parts).cpu()
-    finally:
-        for module in training:
-            module.training = True
 
 
 def probabilities(values: Tensor) -> np.ndarray:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from foveal.engines.capture import INPUT, OPSET
+from foveal.engines.eval_mode import in_eval_mode
 from foveal.engines.kinds import AUTO, KINDS, TORCH, is_installed
 from foveal.engines.lacking import quietly, saying_what_it_lacks
 from foveal.engines.open_vino import write_openvino
@@ -85,34 +86,22 @@ class TorchTrunk:
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return the activations (B, …) of `x` (B, C, H, W)."""
-        training = [module for module in self.trunk.modules() if module.training]
-        self.trunk.eval()
-        try:
-            with torch.inference_mode():
-                images = torch.from_numpy(x).to(self.device, memory_format=torch.channels_last)
-                answer: np.ndarray = self.trunk(images).float().contiguous().cpu().numpy()
-                return answer
-        finally:
-            for module in training:
-                module.training = True
+        with in_eval_mode(self.trunk), torch.inference_mode():
+            images = torch.from_numpy(x).to(self.device, memory_format=torch.channels_last)
+            answer: np.ndarray = self.trunk(images).float().contiguous().cpu().numpy()
+            return answer
 
 
 def _trace(trunk: nn.Module, shape: tuple[int, int, int], file: Path) -> None:
     """Write `trunk` as an ONNX file for any number of images, as a pass over two of them shows it."""
-    training = [module for module in trunk.modules() if module.training]
-    trunk.eval()
-    try:
-        with saying_what_it_lacks("ONNX"), quietly(), torch.no_grad():
-            torch.onnx.export(
-                trunk,
-                (torch.zeros(2, *shape),),
-                str(file),
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=["activations"],
-                dynamic_axes={INPUT: {0: "batch"}},
-            )
-    finally:
-        for module in training:
-            module.training = True
+    with in_eval_mode(trunk), saying_what_it_lacks("ONNX"), quietly(), torch.no_grad():
+        torch.onnx.export(
+            trunk,
+            (torch.zeros(2, *shape),),
+            str(file),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=["activations"],
+            dynamic_axes={INPUT: {0: "batch"}},
+        )

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import nn
 
 from foveal.classifier import Classifier
+from foveal.classifier.artefact import is_ensemble
 from foveal.classifier.classifier import find_folder
 from foveal.classifier.engine import engine_facts
-from foveal.classifier.ensemble import is_ensemble
 from foveal.data.dataset import Dataset
 from foveal.data.load import load, reordered
 from foveal.data.pixels import decode_all, pixel_digests

@@ -7,6 +7,7 @@ import hashlib
 import shlex
 from pathlib import Path
 
+from foveal.classifier.artefact import is_ensemble
 from foveal.classifier.device import choose_device
 from foveal.data.catalog import is_named
 from foveal.data.dataset import Dataset
@@ -42,7 +43,7 @@ def resume(
     if (run.path / REPEATS).is_file():
         raise UsageError(f"{run.path} holds repeats of a run; go on with foveal.repeat(resume=…).")
     home = run.path.absolute().parent.parent
-    if called is None and (home / "folds.json").is_file():
+    if called is None and is_ensemble(home):
         raise UsageError(f"{run.path} is one fold of several; go on with all of them: foveal train --resume {home}")
     if not run.recipe_file.is_file():
         raise ClassifierError(f"There is no run to resume at {run.path}: it holds no recipe.toml.")
