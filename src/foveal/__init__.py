@@ -33,8 +33,12 @@ if TYPE_CHECKING:
     from foveal.workflows.export import Exported, export
     from foveal.workflows.find_rate import FoundRate, find_learning_rate
     from foveal.workflows.inspect import inspect
+    from foveal.workflows.learning_curve import LearningCurve, learning_curve
+    from foveal.workflows.measure import measure
     from foveal.workflows.repeat import Repeats, repeat
+    from foveal.workflows.robustness import robustness
     from foveal.workflows.train import train
+    from foveal.workflows.verify import verify
 
 __version__ = "0.1.0"
 
@@ -47,6 +51,7 @@ _HOMES = {
     "FoundRate": "foveal.workflows.find_rate",
     "FovealError": "foveal.errors",
     "ImageClassifier": "foveal.sklearn",
+    "LearningCurve": "foveal.workflows.learning_curve",
     "Prediction": "foveal.classifier",
     "Recipe": "foveal.training.recipe",
     "Repeats": "foveal.workflows.repeat",
@@ -59,10 +64,14 @@ _HOMES = {
     "inspect": "foveal.workflows.inspect",
     "check": "foveal.workflows.check",
     "divide": "foveal.workflows.divide",
+    "learning_curve": "foveal.workflows.learning_curve",
     "load": "foveal.data.load",
+    "measure": "foveal.workflows.measure",
     "repeat": "foveal.workflows.repeat",
+    "robustness": "foveal.workflows.robustness",
     "train": "foveal.workflows.train",
     "train_folds": "foveal.workflows.folds",
+    "verify": "foveal.workflows.verify",
 }
 
 __all__ = [
@@ -74,6 +83,7 @@ __all__ = [
     "FoundRate",
     "FovealError",
     "ImageClassifier",
+    "LearningCurve",
     "Prediction",
     "Recipe",
     "Repeats",
@@ -86,10 +96,14 @@ __all__ = [
     "export",
     "find_learning_rate",
     "inspect",
+    "learning_curve",
     "load",
+    "measure",
     "repeat",
+    "robustness",
     "train",
     "train_folds",
+    "verify",
 ]
 
 

@@ -6,7 +6,7 @@
       recipe.toml  environment.json  audit.json  splits.csv
       history.csv  checkpoints/{last,best}/checkpoint.safetensors
       evaluations/<name>/  predictions.csv  metrics.json
-      metrics.json  report.html  figures/
+      metrics.json  report.html  figures/  MODEL_CARD.md  seal.json
       classifier/  classifier.json  weights.safetensors
 """
 
@@ -61,8 +61,21 @@ class Run:
         return self.path / "metrics.json"
 
     @property
+    def seal_file(self) -> Path:
+        return self.path / "seal.json"
+
+    @property
+    def sealed(self) -> dict[str, str]:
+        """The SHA-256 of each file, by its path below the run, when the report was written; empty without a seal."""
+        return dict(read_json(self.seal_file).get("files", {})) if self.seal_file.is_file() else {}
+
+    @property
     def report_file(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def model_card_file(self) -> Path:
+        return self.path / "MODEL_CARD.md"
 
     @property
     def figures_dir(self) -> Path:

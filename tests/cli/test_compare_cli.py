@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.slow  # two short trainings
@@ -30,10 +32,18 @@ def test_the_table_and_the_page(runs, tmp_path, foveal_cli, monkeypatch):
     assert any(line.startswith("recipe") and line.split() == ["recipe", "A", "B"] for line in lines)
     assert "McNemar's test, exact: p" in done.out
     assert "Of 270 images, only A is right on" in done.out
+    assert "log loss (lower is better): " in done.out
     assert lines[-1] == f"page  {page}"
     html = page.read_text("utf-8")
     assert html.count("<img") >= 1  # pictures of the digits that they disagree on
     assert "picture cannot be found" not in html
+
+
+def test_the_figures_as_json(runs, foveal_cli):
+    stored = json.loads(foveal_cli("compare", runs / "mlp", runs / "small", "--json").out)
+    (pair,) = stored["pairs"]
+    assert [one["measure"] for one in pair["measures"]] == ["accuracy", "macro AUC", "log loss"]
+    assert stored["runs"][0]["n"] == pair["mcnemar"]["n"] == 270
 
 
 def test_a_narrow_terminal_gets_the_runs_below_each_other(runs, foveal_cli, monkeypatch):

@@ -337,3 +337,39 @@ def test_patients_of_chest_radiographs(real_data: Path, tmp_path: Path) -> None:
             assert abs(len(made.indices(name)) / len(data) - asked) < 0.01
             for label in range(3):
                 assert abs(share(data, made, name, label) - asked) < 0.01
+
+
+# The calibration split
+
+
+def test_a_calibration_split_takes_whole_groups_and_leaves_the_others_their_shares() -> None:
+    groups = [f"p{row // 3}" for row in range(600)]
+    data = dataset([row // 3 % 3 for row in range(600)], groups)
+    made = split(data, calibration=0.15)
+    assert not torn(data.groups, made)
+    assert set(made.assigned.tolist()) == {*SPLITS, "calibration"}
+    for name, wanted in (("calibration", 0.15), ("validation", 0.1), ("test", 0.2)):
+        assert all(abs(share(data, made, name, label) - wanted) < 0.02 for label in range(3))
+    assert "calibration" in made.sentences[0]
+    assert "calibration" not in split(data).sentences[0]
+
+
+def test_a_given_calibration_split_is_kept_and_none_is_drawn() -> None:
+    names = ["train", "train", "validation", "test", "calibration"] * 6
+    data = dataset([row % 2 for row in range(30)], splits=names)
+    made = split(data, calibration=0.3)
+    assert made.assigned.tolist() == names
+    assert made.by == "given"
+
+
+def test_a_calibration_split_is_drawn_from_train_where_the_source_gives_the_others() -> None:
+    names = (["train"] * 8 + ["validation", "test"]) * 4
+    data = dataset([row // 10 % 2 for row in range(40)], splits=names)
+    made = split(data, calibration=0.25)
+    assert (made.assigned == "calibration").sum() == 8
+    assert "calibration was drawn from train by lot" in made.sentences[0]
+
+
+def test_shares_that_leave_nothing_for_training_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"and calibration \(0\.7\) leave some for training"):
+        split(dataset([0, 1] * 20), calibration=0.7)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from foveal.evaluation.comparison import adjusted, compare_answers
 from foveal.evaluation.interval import Estimate
+from foveal.evaluation.paired_bootstrap import MeasureDifference
 from foveal.report import comparison_wording as say
 from foveal.report.compared import ComparedPair, ComparedRun, Comparison, Disagreement, Said
 from foveal.report.comparison_figures import Scale, forest_row, logarithmic_ticks, overlays, scale_of
@@ -125,6 +126,21 @@ def test_more_than_two_runs_are_warned_of_selection(picture):
     assert "3 runs were compared. Taking the best" in three
     assert three.count('class="fourfold"') == 3
     assert "for 3 pairs (Holm) p = 0.12" in three
+
+
+def test_measures_beside_accuracy_stand_in_one_table(picture):
+    loss = Estimate(-0.031, -0.05, -0.012, 0.95, "percentiles")
+    measures = (
+        MeasureDifference("macro AUC", 0.9, 0.9, None, None, None),
+        MeasureDifference("log loss", 0.3, 0.331, loss, 0.004, 0.012),
+    )
+    base = comparison(run("A"), run("B"), run("C"))
+    html = render_comparison(replace(base, pairs=tuple(replace(one, measures=measures) for one in base.pairs)), picture)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+    assert html.count('class="measures"') == 1 and text.count("log loss (lower is better)") == 3
+    assert "0.3000 0.3310 −0.0310 −0.0500 to −0.0120 0.012" in text
+    assert "A − B: macro AUC: no interval, since a class has too few images" in text
+    assert "2,000 paired resamples" in text and "Accuracy, AUC and loss" not in render_comparison(base, picture)
 
 
 def test_a_pair_without_images_and_missing_pictures(tmp_path):

@@ -144,7 +144,18 @@ def test_python_takes_every_field_by_its_name():
 def test_the_command_line_takes_every_field_by_its_name():
     command = typer.main.get_command(app)
     own = {
-        "train": {"source", "out", "resume", "recipe", "repeats", "folds", "new_split", "trust"},
+        "train": {
+            "source",
+            "out",
+            "resume",
+            "recipe",
+            "repeats",
+            "folds",
+            "new_split",
+            "trust",
+            "learning_curve",
+            "shares",
+        },
         "find-lr": {"source", "out", "recipe", "trust"},
     }
     renamed = {"model_options": "model_option", "time_limit_s": "time_limit"}  # NAME=VALUE; a time with its unit

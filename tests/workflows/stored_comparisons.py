@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from foveal.evaluation.metrics import measure
-from foveal.evaluation.predictions import write_predictions
+from foveal.evaluation.predictions import Predictions, write_predictions
 from foveal.files import write_csv, write_json, write_text
 from foveal.run import Run
 
@@ -82,7 +82,9 @@ class Stored:
             labels, probabilities, self.classes, np.array([self.groups.get(one, "") for one in ids])
         ).to_dict()
         folder = run.evaluation_dir(name)
-        write_predictions(folder / "predictions.csv", ids, labels, probabilities, self.classes)
+        write_predictions(
+            folder / "predictions.csv", Predictions(tuple(self.classes), tuple(ids), labels, probabilities)
+        )
         header = {"schema_version": 1, "classifier": content_hash, "dataset": {"name": "pets", "origin": "nowhere"}}
         write_json(folder / "metrics.json", {**header, **metrics})
         return metrics

@@ -1,6 +1,23 @@
-"""The artefact: a network with its classes and its preprocessing, which predicts, is saved and loaded."""
+"""The artefact that training leaves behind: it predicts, is saved and loaded, and shows itself.
 
-from foveal.classifier.classifier import Classifier
-from foveal.classifier.prediction import Prediction
+What it decides with (calibration, operating points, prediction sets) is NumPy alone, so the names here load torch only
+when they are asked for.
+"""
 
-__all__ = ["Classifier", "Prediction"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foveal.classifier.classifier import Classifier, FailedInput
+    from foveal.classifier.prediction import Prediction, Predictions
+
+__all__ = ["Classifier", "FailedInput", "Prediction", "Predictions"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'foveal.classifier' has no attribute {name!r}")
+    home = "classifier" if name in ("Classifier", "FailedInput") else "prediction"
+    return getattr(importlib.import_module(f"foveal.classifier.{home}"), name)

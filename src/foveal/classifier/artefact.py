@@ -9,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
+from safetensors.numpy import save as make_arrays
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as make_safetensors
 from torch import Tensor
 
+from foveal.classifier.decisions import Decisions
 from foveal.errors import ClassifierError, FovealError, OutputError
 from foveal.files import write_bytes, write_json
 from foveal.preprocess import Preprocess
@@ -26,6 +29,7 @@ from foveal.preprocess import Preprocess
 SCHEMA_VERSION = 1
 CARD = "classifier.json"
 WEIGHTS = "weights.safetensors"
+GATE = "gate.safetensors"
 FOLDS = "folds.json"  # in a folder whose runs are the folds of one training
 
 
@@ -39,8 +43,9 @@ class Card:
     parameters: int
     layers: tuple[Mapping[str, Any], ...]
     provenance: Mapping[str, Any]
+    decisions: Decisions = field(default_factory=Decisions)
 
-    def to_dict(self, weights_hash: str) -> dict[str, Any]:
+    def to_dict(self, weights_hash: str, gate_hash: str | None = None) -> dict[str, Any]:
         """Return the JSON object of classifier.json, `content_hash` included."""
         value: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
@@ -52,6 +57,11 @@ class Card:
             "provenance": dict(self.provenance),
             "weights": {"file": WEIGHTS, "sha256": weights_hash},
         }
+        decisions = self.decisions.to_dict()
+        if decisions:
+            value["decisions"] = decisions
+        if gate_hash is not None:
+            value["gate"] = {"file": GATE, "sha256": gate_hash}
         return {**value, "content_hash": content_hash(value)}
 
 
@@ -72,10 +82,17 @@ def write(folder: Path, card: Card, weights: Mapping[str, Tensor]) -> str:
     Raises OutputError when another classifier lies there: a run's figures belong to its classifier.
     """
     content = make_safetensors({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-    value = card.to_dict(hashlib.sha256(content).hexdigest())
+    gate = card.decisions.gate
+    # Contiguous, since safetensors writes the memory of an array as it lies, whatever its strides say.
+    plain = {name: np.ascontiguousarray(one) for name, one in gate.arrays().items()} if gate is not None else {}
+    arrays = make_arrays(plain) if gate is not None else None
+    gate_hash = hashlib.sha256(arrays).hexdigest() if arrays is not None else None
+    value = card.to_dict(hashlib.sha256(content).hexdigest(), gate_hash)
     if (folder / CARD).is_file() and _json(folder).get("content_hash") != value["content_hash"]:
         raise OutputError(f"{folder} holds another classifier; save this one elsewhere.")
     write_bytes(folder / WEIGHTS, content)
+    if arrays is not None:
+        write_bytes(folder / GATE, arrays)
     write_json(folder / CARD, value)
     return str(value["content_hash"])
 
@@ -83,27 +100,36 @@ def write(folder: Path, card: Card, weights: Mapping[str, Tensor]) -> str:
 def read(folder: Path) -> tuple[Card, dict[str, Tensor], str]:
     """Return the card, the weights and the content hash; ClassifierError when anything is missing or was changed."""
     value = _json(folder)
-    weights_file = folder / WEIGHTS
-    if not weights_file.is_file():
+    if not (folder / WEIGHTS).is_file():
         raise ClassifierError(f"{folder} is no whole classifier: {WEIGHTS} is missing.")
     if value.get("content_hash") != content_hash(value):
         raise ClassifierError(f"{folder / CARD} was changed after it was written: its content hash does not fit.")
     try:
-        card, expected = _card(value), value["weights"]["sha256"]
+        weights = _tensors(folder / WEIGHTS, value["weights"]["sha256"])
+        arrays = _tensors(folder / GATE, value["gate"]["sha256"]) if "gate" in value else {}
+        card = _card(value, {name: one.numpy() for name, one in arrays.items()})
+    except ClassifierError:
+        raise
     except (KeyError, TypeError, ValueError, FovealError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise ClassifierError(f"{folder / CARD} is not the card of a classifier: {reason}.") from error
-    try:
-        content = weights_file.read_bytes()
-    except OSError as error:
-        raise ClassifierError(f"{weights_file} cannot be read: {error.strerror}.") from error
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise ClassifierError(f"{weights_file} is damaged or was exchanged: its SHA-256 is not the one in {CARD}.")
-    try:
-        weights = parse_safetensors(content)
-    except SafetensorError as error:
-        raise ClassifierError(f"{weights_file} is no safetensors file: {error}.") from error
     return card, weights, str(value["content_hash"])
+
+
+def _tensors(file: Path, expected: str) -> dict[str, Tensor]:
+    """Return what the safetensors `file` holds; ClassifierError unless its SHA-256 is the `expected` one."""
+    try:
+        content = file.read_bytes()
+    except FileNotFoundError as error:
+        raise ClassifierError(f"{file.parent} is no whole classifier: {file.name} is missing.") from error
+    except OSError as error:
+        raise ClassifierError(f"{file} cannot be read: {error.strerror}.") from error
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise ClassifierError(f"{file} is damaged or was exchanged: its SHA-256 is not the one in {CARD}.")
+    try:
+        return parse_safetensors(content)
+    except SafetensorError as error:
+        raise ClassifierError(f"{file} is no safetensors file: {error}.") from error
 
 
 def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: Path) -> None:
@@ -120,7 +146,7 @@ def check_weights(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor],
             raise ClassifierError(f"{where / WEIGHTS} holds values that are no numbers (NaN or infinite) in {name}.")
 
 
-def _card(value: Mapping[str, Any]) -> Card:
+def _card(value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Card:
     """Return the card in the JSON object `value`; KeyError, TypeError or ValueError say what is wrong with it."""
     classes, architecture, preprocess = (
         value["classes"],
@@ -140,6 +166,7 @@ def _card(value: Mapping[str, Any]) -> Card:
         parameters=value["parameters"],
         layers=tuple(value["layers"]),
         provenance=dict(value["provenance"]),
+        decisions=Decisions.from_dict(value.get("decisions", {}), tuple(classes), arrays),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from foveal.classifier.classifier import Classifier, Input, opened
+from foveal.classifier.classifier import Classifier
+from foveal.classifier.inputs import Input, opened
 from foveal.classifier.prediction import Prediction
 from foveal.errors import FovealError
 from foveal.models.anatomy import layer_table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import nn
 
 from foveal.classifier import artefact
+from foveal.classifier.answers import Answers, Raw, Said, answers_of
 from foveal.classifier.artefact import Card
+from foveal.classifier.decisions import Decisions
 from foveal.classifier.device import choose_device, move_network, saying_out_of_memory
 from foveal.classifier.engine import engine_logits, engine_probabilities, open_engine, refuse_unfit
-from foveal.classifier.inference import BATCH, logits, probabilities
+from foveal.classifier.inference import BATCH, logits, logits_and_features, probabilities
+from foveal.classifier.inputs import Input, as_sequence, opened
 from foveal.classifier.prediction import Prediction, Predictions
-from foveal.data.images import in_threads, picture_of, read_file
-from foveal.data.sources.folders import image_files
+from foveal.data.images import in_threads
 from foveal.engines.kinds import TORCH
 from foveal.engines.runner import Runner
 from foveal.errors import ClassifierError, DataError, UsageError, listed
@@ -30,14 +30,7 @@ from foveal.models.catalog import checked_options, create_model, find
 from foveal.models.foreign.entry import refuse_untrusted
 from foveal.models.foreign.given import lending, refuse_absent
 from foveal.models.network import Network, parameter_count
-from foveal.preprocess import (
-    Preprocess,
-    UnreadableImageError,
-    array_picture,
-    as_grey_or_rgb,
-)
-
-Input = str | Path | Image.Image | np.ndarray
+from foveal.preprocess import Preprocess, UnreadableImageError
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +46,7 @@ class Classifier:
     hash: str = ""  # content hash of what is on disk; empty before it is saved
     engine: str = TORCH  # what computes the answers
     runner: Runner | None = None  # the opened engine; None: the network itself
+    decisions: Decisions = field(default_factory=Decisions)  # what is made of the network's probabilities
 
     def __repr__(self) -> str:
         return f"Classifier({self.architecture}: {', '.join(self.classes)})"
@@ -127,7 +121,8 @@ class Classifier:
         if runner is not None:
             refuse_unfit(runner, answering, preprocess, len(card.classes))
         provenance = dict(card.provenance)
-        return cls(own, name, options, card.classes, preprocess, provenance, content_hash, answering, runner)
+        own_parts = (provenance, content_hash, answering, runner, card.decisions)
+        return cls(own, name, options, card.classes, preprocess, *own_parts)
 
     @classmethod
     def pretrained(
@@ -179,6 +174,7 @@ class Classifier:
             parameters=self.parameters,
             layers=tuple(layer.to_dict() for layer in layer_table(self.network, *size)),
             provenance=self.provenance,
+            decisions=self.decisions,
         )
         return artefact.write(Path(folder), card, self.network.state_dict())
 
@@ -192,7 +188,7 @@ class Classifier:
         Raises:
             DataError: listing every image that cannot be read; nothing is predicted then.
         """
-        inputs = _sequence(images)
+        inputs = as_sequence(images)
         results = list(self.stream(inputs))
         failures = [str(one) for one in results if isinstance(one, FailedInput)]
         if failures:
@@ -204,9 +200,9 @@ class Classifier:
         for start in range(0, len(images), batch_size):
             read = self._read_all(images[start : start + batch_size], start)
             pixels = [one[2] for one in read if not isinstance(one, FailedInput)]
-            rows = iter(self.probabilities(np.stack(pixels))) if pixels else iter(())
+            answers = iter(self.answer(np.stack(pixels)).rows()) if pixels else iter(())
             for one in read:
-                yield one if isinstance(one, FailedInput) else self._prediction(one[0], one[1], next(rows))
+                yield one if isinstance(one, FailedInput) else self._prediction(one[0], one[1], next(answers))
 
     @property
     def parameters(self) -> int:
@@ -214,23 +210,37 @@ class Classifier:
         return parameter_count(self.network)
 
     def probabilities(self, pixels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Return probabilities (N, classes) for uint8 `pixels` (N, H, W, C) that went through the preprocessing.
+        """Return calibrated probabilities (N, classes) for uint8 `pixels` (N, H, W, C) as the preprocessing gives them.
 
         With `rows`, for the images at these rows only.
         """
+        return self.decisions.calibrated(self.raw(pixels, rows).probabilities)
+
+    def answer(self, pixels: np.ndarray, rows: np.ndarray | None = None) -> Answers:
+        """Return all that the classifier says of these images: probabilities, labels, sets, and where it abstains."""
+        raw = self.raw(pixels, rows, features=self.decisions.gate is not None)
+        return answers_of(self.decisions, raw, lambda: pixels if rows is None else pixels[rows])
+
+    def raw(self, pixels: np.ndarray, rows: np.ndarray | None = None, *, features: bool = False) -> Raw:
+        """Return what the network alone says: probabilities before calibration, logits and, if asked, `features`."""
         if not len(pixels if rows is None else rows):
-            return np.empty((0, len(self.classes)))
+            return Raw(np.empty((0, len(self.classes))), np.empty((0, len(self.classes)), np.float32), None)
+        entering = None
         with saying_out_of_memory("ask for fewer images at once"):
             if self.runner is not None:
-                result = engine_probabilities(engine_logits(self.runner, self.preprocess, pixels, rows=rows))
+                values = engine_logits(self.runner, self.preprocess, pixels, rows=rows)
+                result = engine_probabilities(values)
             else:
-                device = next(self.network.parameters()).device
-                result = probabilities(
-                    logits(self.network, self.preprocess.normalise, pixels, rows=rows, device=device)
-                )
+                device, normalise = next(self.network.parameters()).device, self.preprocess.normalise
+                ask = (self.network, normalise, pixels)
+                if features:
+                    tensor, entering = logits_and_features(*ask, rows=rows, device=device)
+                else:
+                    tensor = logits(*ask, rows=rows, device=device)
+                values, result = tensor.numpy(), probabilities(tensor)
         if not np.isfinite(result).all():
             raise ClassifierError(f"{self} answers with values that are no numbers; its weights are out of range.")
-        return result
+        return Raw(result, values, entering)
 
     def _read_all(self, images: Sequence[Input], start: int) -> list[tuple[str, str, np.ndarray] | FailedInput]:
         """Return what `_read` gives for each of `images`, of which the first has the position `start`."""
@@ -251,10 +261,22 @@ class Classifier:
         except UnreadableImageError as error:
             return FailedInput(name, str(error))
 
-    def _prediction(self, name: str, digest: str, row: np.ndarray) -> Prediction:
-        best = int(row.argmax())
-        named = dict(zip(self.classes, row.tolist(), strict=True))
-        return Prediction(self.classes[best], float(row[best]), named, name, digest, self.hash, self.engine)
+    def _prediction(self, name: str, digest: str, said: Said) -> Prediction:
+        row, classes = said.probabilities, self.classes
+        operating = self.decisions.operating
+        return Prediction(
+            label=classes[said.label],
+            probability=float(row[said.label]),
+            probabilities=dict(zip(classes, row.tolist(), strict=True)),
+            input=name,
+            input_hash=digest,
+            classifier_hash=self.hash,
+            engine=self.engine,
+            abstain=said.abstained,
+            uncertainty=said.uncertainty,
+            prediction_set=None if said.in_set is None else tuple(np.array(classes, object)[said.in_set].tolist()),
+            threshold=None if operating is None else str(operating),
+        )
 
 
 @dataclass(frozen=True)
@@ -283,54 +305,3 @@ def find_folder(path: Path) -> Path:
         resume = f"foveal train --resume {shlex.quote(str(path))}"
         raise ClassifierError(f"The run {path} has no classifier yet, since it has not finished; go on with: {resume}")
     raise ClassifierError(f"{path} is neither a run nor a classifier: {artefact.CARD} is missing.")
-
-
-def opened(image: Input) -> tuple[Image.Image, str]:
-    """Return the picture of mode L or RGB and the SHA-256 of its file's bytes, or of its pixels in memory.
-
-    Raises UnreadableImageError with the reason.
-    """
-    if isinstance(image, str | Path):
-        content = read_file(Path(image))
-        return picture_of(content), hashlib.sha256(content).hexdigest()
-    picture = _array(image) if isinstance(image, np.ndarray) else _picture(image)
-    return picture, hashlib.sha256(picture.tobytes()).hexdigest()
-
-
-def _sequence(images: Input | Iterable[Input]) -> Sequence[Input]:
-    if isinstance(images, str | Path) and Path(images).is_dir():
-        return list(image_files(Path(images)))
-    if isinstance(images, str | Path | Image.Image):
-        return [images]
-    if hasattr(images, "__array__"):  # a tensor, say
-        images = np.asarray(images)
-    if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 or (images.ndim == 3 and images.shape[2] not in (1, 3)) else [images]
-    if not isinstance(images, Iterable):
-        raise UsageError(f"Give paths, pictures or arrays to predict, not {type(images).__name__}.")
-    return list(images)
-
-
-def _picture(image: Image.Image) -> Image.Image:
-    """Return a picture given from Python as a file of it would be read: upright, grey or RGB."""
-    if not isinstance(image, Image.Image):
-        raise UsageError(f"Give paths, pictures or arrays to predict, not {type(image).__name__}.")
-    if 0 in image.size:
-        raise UnreadableImageError(f"its size is {image.width}×{image.height}")
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        raise UnreadableImageError(f"it has {getattr(image, 'n_frames', 1)} frames or pages; give the one you mean")
-    try:
-        image.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableImageError(f"it is damaged: {error}") from error
-    return as_grey_or_rgb(ImageOps.exif_transpose(image))
-
-
-def _array(pixels: np.ndarray) -> Image.Image:
-    if pixels.dtype != np.uint8:
-        raise UnreadableImageError(f"it is {pixels.dtype}; give uint8 from 0 to 255")
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-        raise UnreadableImageError(f"its shape is {pixels.shape}; give (H, W) or (H, W, 1 or 3)")
-    return array_picture(pixels)

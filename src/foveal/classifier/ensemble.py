@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from foveal.classifier.answers import Answers, Raw, answers_of
 from foveal.classifier.artefact import FOLDS
+from foveal.classifier.calibration import SMALLEST_PROBABILITY
 from foveal.classifier.classifier import Classifier
+from foveal.classifier.decisions import Decisions
 from foveal.classifier.inference import DECIMALS
 from foveal.errors import ClassifierError
 
@@ -22,11 +25,26 @@ class Ensemble(Classifier):
 
     members: tuple[Classifier, ...] = ()
 
-    def probabilities(self, pixels: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-        """Return the mean of the members' probabilities (N, classes), each with its own normalisation."""
-        answers = np.stack([member.probabilities(pixels, rows) for member in self.members])  # (members, N, classes)
-        mean: np.ndarray = np.round(answers.mean(axis=0), DECIMALS)
-        return mean
+    def raw(self, pixels: np.ndarray, rows: np.ndarray | None = None, *, features: bool = False) -> Raw:
+        """Return the mean of the members' calibrated probabilities (N, classes), each with its own normalisation."""
+        del features  # of several networks there are none in common
+        return _mean([member.probabilities(pixels, rows) for member in self.members])
+
+    def answer(self, pixels: np.ndarray, rows: np.ndarray | None = None) -> Answers:
+        """Return what the members say together; they abstain where more than half of them take an image for foreign."""
+        said = [member.answer(pixels, rows) for member in self.members]
+        own = answers_of(
+            self.decisions, _mean([one.probabilities for one in said]), lambda: pixels if rows is None else pixels[rows]
+        )
+        known = [one.gate_scores for one in said if one.gate_scores is not None]
+        if not known:
+            return own
+        scores: np.ndarray = np.median(np.stack(known), axis=0)  # (N,)
+        reasons = np.stack([one.abstained for one in said])  # (members, N)
+        abstained = own.abstained.astype(object)
+        for row in np.flatnonzero(scores >= 1).tolist():
+            abstained[row] = next((str(reason) for reason in reasons[:, row] if reason), abstained[row])
+        return replace(own, abstained=abstained.astype(str), gate_scores=scores)
 
     @property
     def parameters(self) -> int:
@@ -38,7 +56,12 @@ class Ensemble(Classifier):
         raise ClassifierError(f"An ensemble is not saved, since its members are: {folder} is left as it is.")
 
 
-def together(members: Sequence[Classifier]) -> Ensemble:
+def _mean(probabilities: Sequence[np.ndarray]) -> Raw:
+    mean = np.round(np.stack(probabilities).mean(axis=0), DECIMALS)  # (N, classes)
+    return Raw(mean, np.log(np.maximum(mean, SMALLEST_PROBABILITY)).astype(np.float32), None)
+
+
+def together(members: Sequence[Classifier], decisions: Decisions | None = None) -> Ensemble:
     """Return `members` as one; ClassifierError unless they have the same classes and see images alike."""
     first = members[0]
     for other in members[1:]:
@@ -48,7 +71,7 @@ def together(members: Sequence[Classifier]) -> Ensemble:
     whole = hashlib.sha256("".join(member.hash for member in members).encode()).hexdigest()
     return Ensemble(
         first.network, first.architecture, first.options, first.classes, first.preprocess, first.provenance, whole,
-        first.engine, first.runner, tuple(members),
+        first.engine, first.runner, decisions or Decisions(), tuple(members),
     )  # fmt: skip
 
 
@@ -57,9 +80,15 @@ def load_ensemble(
 ) -> Ensemble:
     """Return the folds in `path` as one classifier; ClassifierError where one is missing or has not finished."""
     try:
-        count = int(json.loads((path / FOLDS).read_text("utf-8"))["folds"])
+        plan = json.loads((path / FOLDS).read_text("utf-8"))
+        count = int(plan["folds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ClassifierError(f"{path / FOLDS} is damaged: it does not say how many folds there are.") from error
     folders = [path / "folds" / str(number) for number in range(1, count + 1)]
     load = Classifier.load
-    return together([load(one, device=device, trust=trust, engine=engine, threads=threads) for one in folders])
+    members = [load(one, device=device, trust=trust, engine=engine, threads=threads) for one in folders]
+    try:
+        decisions = Decisions.from_dict(plan.get("decisions", {}), members[0].classes, {})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ClassifierError(f"{path / FOLDS} is damaged: {error}.") from error
+    return together(members, decisions)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.engines.eval_mode import in_eval_mode
+from foveal.models.cut import answering_layer
 
 BATCH = 256
 DECIMALS = 9
@@ -39,6 +40,33 @@ def logits(
             x = normalise(batch)  # (B, C, H, W)
             parts.append(network(x if channels_last else x.contiguous()).float())
         return torch.cat(parts).cpu()
+
+
+def logits_and_features(
+    network: nn.Module,
+    normalise: Callable[[Tensor], Tensor],
+    pixels: np.ndarray,
+    *,
+    rows: np.ndarray | None = None,
+    device: torch.device,
+    channels_last: bool = True,
+) -> tuple[Tensor, np.ndarray]:
+    """Return the logits as `logits` does, and the features (N, D) float32 that enter the network's last layer.
+
+    A map (B, D, H, W) that enters it is averaged over its places.
+    """
+    kept: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        x = inputs[0]
+        kept.append((x.mean(dim=tuple(range(2, x.ndim))) if x.ndim > 2 else x).float().cpu())  # (B, D)
+
+    handle = answering_layer(network).register_forward_pre_hook(keep)
+    try:
+        values = logits(network, normalise, pixels, rows=rows, device=device, channels_last=channels_last)
+    finally:
+        handle.remove()
+    return values, torch.cat(kept).numpy()
 
 
 def probabilities(values: Tensor) -> np.ndarray:

@@ -9,15 +9,23 @@ from typing import Any, SupportsIndex, overload
 
 @dataclass(frozen=True)
 class Prediction:
-    """The class with the highest probability, every probability, and what was looked at by which classifier."""
+    """The class that is answered, every probability, how sure that is, and what was looked at by which classifier.
+
+    `label` is the most probable class, or, where the classifier decides at a threshold, what that says. It is given
+    also where `abstain` says why it should not be relied on.
+    """
 
     label: str
     probability: float
-    probabilities: Mapping[str, float]  # class → probability, in the classifier's order
+    probabilities: Mapping[str, float]  # class → probability, calibrated, in the classifier's order
     input: str  # the file's path, or the position in what was given
     input_hash: str  # SHA-256 of the file's bytes, or of the array's pixels
     classifier_hash: str
     engine: str = "torch"  # what computed it
+    abstain: str = ""  # why no answer should be relied on, in words; empty where one can be
+    uncertainty: float | None = None  # entropy of the probabilities, in nats
+    prediction_set: tuple[str, ...] | None = None  # the classes that it may be, at the stored coverage
+    threshold: str | None = None  # at which the label was decided, where that is not the most probable class
 
     def top(self, count: int) -> list[tuple[str, float]]:
         """Return the `count` most probable classes with their probabilities, highest first."""

@@ -15,10 +15,13 @@ from foveal.cli import (
     export,
     find_lr,
     inspect,
+    measure,
     models,
     predict,
     presets,
+    robustness,
     train,
+    verify,
     weights,
 )
 from foveal.errors import exit_codes
@@ -36,6 +39,8 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
+app.command("measure")(measure.measure)
+app.command("verify")(verify.verify)
 app.command("export")(export.export)
 app.command("models")(models.models)
 app.command("inspect")(inspect.inspect)
@@ -44,6 +49,7 @@ app.add_typer(weights.app, name="weights")
 app.command("find-lr")(find_lr.find_lr)
 app.command("presets")(presets.presets)
 app.command("compare")(compare.compare)
+app.command("robustness")(robustness.robustness)
 app.command("doctor")(doctor.doctor)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,10 @@ MOST_PAIRS = 15
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Two or more finished run directories.", autocompletion=complete_another_run)
+        list[Path],
+        typer.Argument(
+            help="Two or more finished run directories, or folders of folds.", autocompletion=complete_another_run
+        ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Write the page to this file (default: none); it must not exist.")
@@ -28,11 +32,15 @@ def compare(
     evaluation: Annotated[
         str, typer.Option(help="test, validation, or an evaluation that every run has (default: test).")
     ] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")] = False,
 ) -> None:
-    """Compare runs on the same images: accuracy, McNemar's test, recipes, curves, and where they disagree."""
+    """Compare runs on the same images: accuracy, AUC, loss, paired tests, recipes, curves, and where they disagree."""
     from foveal.workflows.compare import compare as run_comparison
 
     comparison = run_comparison(runs, evaluation=evaluation, out=out)
+    if as_json:
+        typer.echo(json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
     for line in _lines(comparison, shutil.get_terminal_size((100, 24)).columns):
         typer.echo(line.replace("\N{NO-BREAK SPACE}%", "%"))
 
@@ -63,6 +71,7 @@ def _lines(comparison: Comparison, width: int) -> Iterator[str]:
 
 
 def _about_pair(pair: ComparedPair, pairs: int) -> Iterator[str]:
+    from foveal.evaluation.paired_bootstrap import ACCURACY, AUC, DELONG
     from foveal.report import comparison_wording as say
 
     yield " ".join(part for part in (say.verdict(pair), say.counts(pair)) if part)
@@ -71,6 +80,14 @@ def _about_pair(pair: ComparedPair, pairs: int) -> Iterator[str]:
         yield f"  {say.tested(pair, pairs)}"
         if strictness := say.strictness(pair):
             yield f"  {strictness}"
+        for one in pair.measures:
+            above = (ACCURACY, AUC) if pair.measures[-1].measure == DELONG else (ACCURACY,)  # McNemar, DeLong say it
+            if one.measure not in above:
+                name, first, second, difference, interval, p = say.measure(one)
+                said = f"{difference} ({interval}), p {p if p[0] == '<' else f'= {p}'}"
+                yield f"  {name}: {first} − {second} = {said}{' (Holm)' if pairs > 1 else ''}"
+        if undefined := say.undefined(pair.measures):
+            yield f"  {undefined}"
     for sentence in pair.sentences:
         yield f"  {sentence}"
 

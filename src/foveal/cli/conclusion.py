@@ -11,6 +11,7 @@ from foveal.run import Run
 
 if TYPE_CHECKING:
     from foveal.workflows.folds import Folds
+    from foveal.workflows.learning_curve import LearningCurve
     from foveal.workflows.repeat import Repeats
 
 
@@ -59,6 +60,27 @@ def print_folds(folds: Folds) -> None:
             typer.echo(f"  {name}: recall {recall['value']:.1%} ({recall['low']:.1%} to {recall['high']:.1%})")
     typer.echo(f"report     {folds.page_file}")
     typer.echo(f"ensemble   {folds.path}")
+
+
+def print_learning_curve(found: LearningCurve) -> None:
+    """Print the validation accuracy with each number of images, what may be concluded, and the path of the page."""
+    for share, point in zip(found.shares, found.curve.points, strict=True):
+        error = point.error
+        runs = "1 training" if len(point.errors) == 1 else f"{len(point.errors)} trainings"
+        typer.echo(
+            f"{round(point.images):>9,} images ({share:.0%})  {1 - error.value:.2%}  ({1 - error.high:.2%} to "
+            f"{1 - error.low:.2%}, validation, {runs})"
+        )
+    typer.echo(found.sentence)
+    if found.note:
+        typer.echo(f"note: {found.note}")
+    if found.test:
+        accuracy = found.test["accuracy"]
+        typer.echo(
+            f"test accuracy  {accuracy['value']:.2%}  with all images ({accuracy['level']:.0%} interval "
+            f"{accuracy['low']:.2%} to {accuracy['high']:.2%}, {found.test['n']:,} images, {accuracy['method']})"
+        )
+    typer.echo(f"report         {found.page_file}")
 
 
 def print_spread(repeats: Repeats) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,17 @@ import typer
 
 from foveal.cli.completion import complete_run, complete_source
 from foveal.cli.parsing import ENGINES, DataDir, GroupColumn, LabelColumn, PathColumn, SourceColumn, Trust
+
+
+class Role(StrEnum):
+    other = "other"
+    external = "external"
+
+
+class Members(StrEnum):
+    dropout = "dropout"
+    augment = "augment"
+    folds = "folds"
 
 
 def evaluate(
@@ -30,6 +42,16 @@ def evaluate(
     engine: Annotated[
         str, typer.Option(help=ENGINES + " torch by default: a figure should not hang on what is installed.")
     ] = "torch",
+    role: Annotated[
+        Role, typer.Option("--as", help="external: another place's images, held against the internal test.")
+    ] = Role.other,
+    recalibrate: Annotated[
+        bool, typer.Option("--recalibrate", help="External: what a calibration fitted on these images would do.")
+    ] = False,
+    members: Annotated[
+        Members | None,
+        typer.Option(help="Ask several times: dropout left on, augmented views, or folds."),
+    ] = None,
     trust: Trust = None,
 ) -> None:
     """Evaluate a classifier on other images with the same classes; kept under evaluations/NAME/."""
@@ -47,6 +69,9 @@ def evaluate(
         accept=tuple(accept or ()),
         device=device,
         engine=engine,
+        role=role.value,
+        recalibrate=recalibrate,
+        members=members.value if members else None,
         trust=trust,
     )
     accuracy = result["accuracy"]
@@ -59,5 +84,12 @@ def evaluate(
         figures = [one["precision"] and one["precision"]["value"], one["recall"] and one["recall"]["value"], one["f1"]]
         shown = "  ".join("     –" if value is None else f"{value:6.1%}" for value in figures)
         typer.echo(f"  {label:<{width}}  precision, recall, F1  {shown}  ({one['support']:,} images)")
+    for told in ("external", "recalibrated"):
+        if told in result:
+            typer.echo(result[told]["sentence"])
+    if "uncertainty" in result:
+        for measure, one in result["uncertainty"]["auc"].items():
+            area = "undefined" if one is None else f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
+            typer.echo(f"  wrong answers told by {measure.replace('_', ' ')}: AUC {area}")
     if result["note"]:
         typer.echo(f"note: {result['note']}")

@@ -14,7 +14,7 @@ from foveal.cli.completion import complete_model, complete_preset
 from foveal.cli.parsing import parse_pairs, parse_size
 
 DATA, SIGHT, NETWORK, TRANSFER = "Data", "What the network sees", "Network", "Transfer from pretrained weights"
-TRAINING, MACHINE = "Training", "Machine"
+TRAINING, ANSWERS, MACHINE = "Training", "What is made of its answers", "Machine"
 
 
 class Fit(StrEnum):
@@ -81,6 +81,16 @@ class ClassWeights(StrEnum):
 class Sampler(StrEnum):
     shuffled = "shuffled"
     balanced = "balanced"
+
+
+class Calibrate(StrEnum):
+    auto = "auto"
+    none = "none"
+    temperature = "temperature"
+    platt = "platt"
+    beta = "beta"
+    vector = "vector"
+    isotonic = "isotonic"
 
 
 class Log(StrEnum):
@@ -174,6 +184,9 @@ def recipe_options(
         float | None, option(panel=DATA, help="Share of images for validation (default: 0.15, at most 5,000).")
     ] = None,
     test: Annotated[float | None, option(panel=DATA, help="Share of images for the test (default: 0.15).")] = None,
+    calibration: Annotated[
+        float | None, option(panel=DATA, help="Share of images for prediction sets and the gate (default: 0).")
+    ] = None,
     split_seed: Annotated[int | None, option(panel=DATA, help="Of the split alone (default: --seed).")] = None,
     size: Annotated[
         str | None, option(panel=SIGHT, help="Input side or HEIGHTxWIDTH (default: the network's own).")
@@ -251,6 +264,20 @@ def recipe_options(
     seed: Annotated[
         int | None, option(panel=TRAINING, help="Of the split, the weights and the order (default: 0).")
     ] = None,
+    calibrate: Annotated[
+        Calibrate | None,
+        option(panel=ANSWERS, help="How probabilities are calibrated (default: auto, chosen on validation)."),
+    ] = None,
+    operating_point: Annotated[
+        str | None,
+        option(panel=ANSWERS, help='"CLASS: sensitivity 0.95" (or specificity, threshold), chosen on validation.'),
+    ] = None,
+    coverage: Annotated[
+        float | None, option(panel=ANSWERS, help="Share of images whose prediction set holds the truth (default: 0.9).")
+    ] = None,
+    false_alarms: Annotated[
+        float | None, option(panel=ANSWERS, help="Of the out-of-domain gate; 0: no gate (default: 0.02).")
+    ] = None,
     log: Annotated[
         list[Log] | None, option(panel=TRAINING, help="Also log to tensorboard or mlflow; may be repeated.")
     ] = None,
@@ -282,6 +309,7 @@ def recipe_options(
         "split_by": split_by.value if split_by else None,
         "validation": validation,
         "test": test,
+        "calibration": calibration,
         "split_seed": split_seed,
         "size": parse_size(size),
         "channels": channels,
@@ -319,6 +347,10 @@ def recipe_options(
         "clip_norm": clip_norm,
         "patience": patience,
         "seed": seed,
+        "calibrate": calibrate.value if calibrate else None,
+        "operating_point": operating_point,
+        "coverage": coverage,
+        "false_alarms": false_alarms,
         "log": [one.value for one in log] if log else None,
         "device": device,
         "threads": threads,

@@ -33,16 +33,43 @@ def train(
     folds: Annotated[
         int | None, option(help="Train so many runs, each tested on another part of the images, no group torn.")
     ] = None,
+    learning_curve: Annotated[
+        bool, option("--learning-curve", help="Train on growing parts of the training images: would more help?")
+    ] = False,
+    shares: Annotated[
+        str | None, option(help="Learning curve: the parts (default: 0.1,0.2,0.4,0.7,1), each --repeats times.")
+    ] = None,
     trust: Trust = None,
     new_split: Annotated[bool, option("--new-split", help="Repeats: each draws a split of its own.")] = False,
     **options: Any,
 ) -> None:
     """Train a classifier; test it once, report it, and keep everything in a run directory."""
-    from foveal.cli.conclusion import print_conclusion, print_folds, print_spread
+    from foveal.cli.conclusion import print_conclusion, print_folds, print_learning_curve, print_spread
     from foveal.errors import UsageError
 
     changes = recipe_options(**options)
-    if folds is not None or (resume is not None and (resume / "folds.json").is_file()):
+    if learning_curve or shares is not None or (resume is not None and (resume / "learning_curve.json").is_file()):
+        from foveal.workflows.learning_curve import REPEATS, SHARES, learning_curve_or_resume
+
+        if folds is not None or new_split:
+            raise UsageError("A learning curve trains on parts of one split; it takes no folds and no new split.")
+        if resume is not None and (shares is not None or repeats is not None or learning_curve):
+            raise UsageError(f"resume goes on with the recipe of {resume}; it takes no other options.")
+        parts = SHARES if shares is None else parse_shares(shares)
+        times = REPEATS if repeats is None else repeats
+        print_learning_curve(
+            learning_curve_or_resume(
+                source,
+                shares=parts,
+                repeats=times,
+                recipe=recipe,
+                changes=changes,
+                out=out,
+                resume=resume,
+                trust=trust,
+            )
+        )
+    elif folds is not None or (resume is not None and (resume / "folds.json").is_file()):
         from foveal.workflows.folds import train_folds
 
         if repeats is not None or new_split:
@@ -71,3 +98,13 @@ def train(
         from foveal.workflows.train import train as run_training
 
         print_conclusion(run_training(source, out=out, resume=resume, recipe=recipe, trust=trust, **changes))
+
+
+def parse_shares(text: str) -> tuple[float, ...]:
+    """``0.1,0.4,1`` → those numbers; UsageError for anything else."""
+    from foveal.errors import UsageError
+
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--shares takes numbers with commas between them, such as 0.1,0.4,1, not {text}.") from error

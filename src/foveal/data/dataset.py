@@ -13,7 +13,9 @@ from foveal.data.images import Images, Scan
 from foveal.errors import DataError, listed
 from foveal.progress import Progress
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")  # which every run has
+CALIBRATION = "calibration"  # which it may have: held back for prediction sets and the out-of-domain gate
+KNOWN_SPLITS = (*SPLITS, CALIBRATION)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Dataset:
     labels: np.ndarray  # (N,) int64, index into classes; -1 where unlabelled
     groups: np.ndarray  # (N,) str: patient or other unit that must not be torn apart
     sources: np.ndarray  # (N,) str: hospital, device, collection
-    given_splits: np.ndarray  # (N,) str: train, validation, test, or empty
+    given_splits: np.ndarray  # (N,) str: of KNOWN_SPLITS, or empty
     notes: tuple[str, ...] = ()  # what the source did to the values by a documented rule, in sentences
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foveal.data.dataset import SPLITS, Dataset
+from foveal.data.dataset import KNOWN_SPLITS, Dataset
 from foveal.errors import DataError, listed
 from foveal.files import write_csv
 
@@ -37,8 +37,8 @@ def laid_over(dataset: Dataset, file: Path) -> Dataset:
             faults.append(f"line {number}: {name} is listed twice")
         if not row["label"]:
             faults.append(f"line {number}: {name} has no label")
-        if row.get("split", "") not in ("", *SPLITS):
-            faults.append(f'line {number}: the split "{row["split"]}" is none of {", ".join(SPLITS)}')
+        if row.get("split", "") not in ("", *KNOWN_SPLITS):
+            faults.append(f'line {number}: the split "{row["split"]}" is none of {", ".join(KNOWN_SPLITS)}')
         seen.add(name)
     if faults:
         count = "1 row is" if len(faults) == 1 else f"{len(faults):,} rows are"

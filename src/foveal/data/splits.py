@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from foveal.data.dataset import SPLITS, Dataset
+from foveal.data.dataset import CALIBRATION, KNOWN_SPLITS, SPLITS, Dataset
 from foveal.errors import DataError, UsageError, listed
 
 MOST_VALIDATION = 5_000
@@ -28,7 +28,7 @@ SplitBy = Literal["group", "image"]
 class Split:
     """Which image serves what."""
 
-    assigned: np.ndarray  # (N,) str: train, validation or test
+    assigned: np.ndarray  # (N,) str: of KNOWN_SPLITS
     by: str  # "given", "group" or "image"
     sentences: tuple[str, ...]  # how it was made, for the report
 
@@ -44,33 +44,35 @@ def make_split(
     validation: float,
     test: float,
     split_by: SplitBy,
+    calibration: float = 0.0,
     copies: np.ndarray | None = None,
     near: np.ndarray | None = None,
     units: np.ndarray | None = None,
 ) -> Split:
     """Return the split of `dataset`.
 
-    Where the source gives a test split, it is kept, and only the rest is divided; the same for
-    validation. `validation` and `test` are shares of the images that are divided; validation takes at
-    most 5,000 (beyond that another image hardly sharpens the figure), unless there are more classes
-    than that. Among the divided, images with the same content always stay together, also those to
+    Where the source gives a test split, it is kept, and only the rest is divided; the same for validation and
+    calibration. `validation`, `test` and `calibration`, which may be 0, are shares of the images that are divided;
+    validation and calibration take at most 5,000 (beyond that another image hardly sharpens the figure), unless there
+    are more classes than that. Among the divided, images with the same content always stay together, also those to
     which `copies` (N,), a hash of what the network sees of each, or `near`, which near duplicates share, gives the
-    same value. `units` (N,) are those
-    of `find_units` by group, where they are known already.
+    same value. `units` (N,) are those of `find_units` by group, where they are known already.
 
     Raises DataError when a class has too few groups to be in every split, when groups that hold
     several classes cannot be divided so, or when a given split lacks a class.
     """
-    if not 0 < validation < 1 or not 0 < test < 1 or validation + test >= 1:
+    if not 0 < validation < 1 or not 0 < test < 1 or not 0 <= calibration < 1 or validation + test + calibration >= 1:
+        also = f", and calibration ({calibration})" if calibration else ""
         raise UsageError(
-            f"validation ({validation}) and test ({test}) are shares above 0 that leave some for training."
+            f"validation ({validation}) and test ({test}) are shares above 0 that{also} leave some for training."
         )
     given = set(dataset.given_splits.tolist())
     if given - {""} and "" in given:
         rows = dataset.record_ids[dataset.given_splits == ""]
         raise DataError(f"{dataset.name}: {len(rows)} images have no split while others have one:\n{listed(rows, 5)}")
-    shares = {name: share for name, share in (("validation", validation), ("test", test)) if name not in given}
-    assigned = np.where(dataset.given_splits == "", "train", dataset.given_splits).astype("<U10")
+    asked = {"validation": validation, "test": test, **({CALIBRATION: calibration} if calibration else {})}
+    shares = {name: share for name, share in asked.items() if name not in given}
+    assigned = np.where(dataset.given_splits == "", "train", dataset.given_splits).astype("<U11")
     if given - {""} and "train" not in given:
         raise DataError(f"{dataset.name} has the splits {', '.join(sorted(given))}, but none to train on.")
     grouped = bool((dataset.groups != "").any())
@@ -209,8 +211,8 @@ def _divide(dataset: Dataset, assigned: np.ndarray, units: np.ndarray, shares: d
     counts = np.zeros((units.max() + 1, len(dataset.classes)), np.int64)  # images of each class in each unit
     np.add.at(counts, (units[free], dataset.labels[free]), 1)
     total = counts.sum(axis=0)
-    if "validation" in shares:
-        shares = {**shares, "validation": min(shares["validation"], MOST_VALIDATION / int(total.sum()))}
+    most = MOST_VALIDATION / int(total.sum())
+    shares = {name: share if name == "test" else min(share, most) for name, share in shares.items()}
     wanted = np.stack([_quota(total, share) for share in shares.values()])  # (splits, classes)
     wanted = np.vstack([wanted, np.maximum(total - wanted.sum(axis=0), 1)])  # the last row is train
     for attempt in range(ATTEMPTS):
@@ -327,15 +329,16 @@ def absent_classes(dataset: Dataset, assigned: np.ndarray, splits: Sequence[str]
 def _sentences(
     dataset: Dataset, assigned: np.ndarray, shares: dict[str, float], seed: int, split_by: SplitBy
 ) -> list[str]:
-    sizes = {name: int((assigned == name).sum()) for name in SPLITS}
-    numbers = ", ".join(f"{count:,} {name}" for name, count in sizes.items())
-    made = [name for name in SPLITS if name in shares]
+    sizes = {name: int((assigned == name).sum()) for name in KNOWN_SPLITS}
+    numbers = ", ".join(f"{count:,} {name}" for name, count in sizes.items() if count or name in SPLITS)
+    made = [name for name in KNOWN_SPLITS if name in shares]
     if not made:
         how = "The source gives the splits"
-    elif len(made) == 2:
+    elif {"validation", "test"} <= set(made):
         how = f"Split by lot, stratified by class, seed {seed}"
     else:
-        how = f"The source gives the other splits; {made[0]} was drawn from train by lot, stratified, seed {seed}"
+        drawn = " and ".join(made) + (" was" if len(made) == 1 else " were")
+        how = f"The source gives the other splits; {drawn} drawn from train by lot, stratified, seed {seed}"
     return [f"{how}: {numbers} images.", *_about_groups(dataset, assigned, by_image=bool(made) and split_by == "image")]
 
 

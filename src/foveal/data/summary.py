@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foveal.data.dataset import SPLITS, Dataset
+from foveal.data.dataset import KNOWN_SPLITS, Dataset
 from foveal.data.images import ImageArray, Scan
 
 UNLABELLED = "(no label)"
@@ -110,7 +110,7 @@ def _counts(column: np.ndarray) -> dict[str, int]:
 
 
 def _in_order(splits: dict[str, int]) -> dict[str, int]:
-    return {name: splits[name] for name in sorted(splits, key=lambda one: (*SPLITS, one).index(one))}
+    return {name: splits[name] for name in sorted(splits, key=lambda one: (*KNOWN_SPLITS, one).index(one))}
 
 
 def _channels_in_words(scan: Scan) -> str:

@@ -19,6 +19,7 @@ class Answer:
     label: str
     predicted: str
     probability: float  # of the predicted class
+    probabilities: tuple[float, ...] = ()  # of every class, in the order of the sorted names
 
     @property
     def right(self) -> bool:
@@ -53,6 +54,15 @@ class Common:
     def right(self, classifier: int) -> np.ndarray:
         """Return (N,) bool: where the classifier at this position is right."""
         return np.array([row[classifier].right for row in self.rows], bool)
+
+    def labels(self, classes: Sequence[str]) -> np.ndarray:
+        """Return (N,) the place of each image's label among the sorted `classes`."""
+        places = {name: place for place, name in enumerate(sorted(classes))}
+        return np.array([places[row[0].label] for row in self.rows], np.int64)
+
+    def probabilities(self, classifier: int) -> np.ndarray:
+        """Return (N, classes): what the classifier at this position says of every class, by their sorted names."""
+        return np.array([row[classifier].probabilities for row in self.rows], float)
 
     def units(self) -> np.ndarray:
         """Return (N,) the number of the unit of each image: its group, wherever it has one, with copies joined."""

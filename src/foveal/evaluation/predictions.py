@@ -1,32 +1,90 @@
-"""predictions.csv: one row an image, from which every metric can be computed again; records.csv: which images."""
+"""predictions.csv: one row an image, from which every figure can be computed again; records.csv: which images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from foveal.files import write_csv
 
+PREDICTIONS_FILE = "predictions.csv"
+RECORDS_FILE = "records.csv"
+RECORDS_COLUMNS = ("record_id", "path", "group", "source", "sha256")
+SHARE, RAW = "p:", "raw:"  # before a class name: the probability as answered, and as the network alone gives it
+DIGITS = "%.9f"
 
-def write_predictions(
-    path: Path, record_ids: Sequence[str], labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
-) -> None:
-    """Write record_id, label, predicted, probability (of the predicted class) and ``p:<class>`` for every class."""
-    predicted = probabilities.argmax(axis=1)
-    header = ["record_id", "label", "predicted", "probability", *(f"p:{name}" for name in classes)]
-    numbers = [(("%.9f " * len(classes)) % tuple(row)).split() for row in probabilities.tolist()]
-    columns = (record_ids, labels.tolist(), predicted.tolist(), numbers)
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a classifier answered to images whose label is known. Row i of every column speaks of image i."""
+
+    classes: tuple[str, ...]
+    record_ids: tuple[str, ...]
+    labels: np.ndarray  # (N,) int64, index into classes
+    probabilities: np.ndarray  # (N, C) float64, as answered
+    raw: np.ndarray | None = None  # (N, C) before calibration; None where there is none
+    units: np.ndarray | None = None  # (N,) str: images of one patient, and copies, share it; None: not known
+    abstained: np.ndarray | None = None  # (N,) str: why no answer is given, empty where one is
+    columns: dict[str, np.ndarray] = field(default_factory=dict)  # anything else that is known of the images
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The index (N,) of the most probable class."""
+        most: np.ndarray = self.probabilities.argmax(axis=1)
+        return most
+
+    def take(self, rows: np.ndarray) -> Predictions:
+        """Return those at `rows`."""
+
+        def part(column: np.ndarray | None) -> np.ndarray | None:
+            return None if column is None else column[rows]
+
+        return Predictions(
+            self.classes,
+            tuple(np.array(self.record_ids, object)[rows].tolist()),
+            self.labels[rows],
+            self.probabilities[rows],
+            part(self.raw),
+            part(self.units),
+            part(self.abstained),
+            {name: values[rows] for name, values in self.columns.items()},
+        )
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write record_id, label, predicted, probability (of the predicted class) and ``p:<class>`` for every class.
+
+    Then, where they are known, ``raw:<class>``, unit and abstained, and the other columns.
+    """
+    classes, labels, predicted = predictions.classes, predictions.labels.tolist(), predictions.predicted.tolist()
+    answered = _written(predictions.probabilities)
+    header = ["record_id", "label", "predicted", "probability", *(SHARE + name for name in classes)]
+    blocks: list[Sequence[Sequence[str]]] = [answered]
+    if predictions.raw is not None:
+        header += [RAW + name for name in classes]
+        blocks.append(_written(predictions.raw))
+    known = {"unit": predictions.units, "abstained": predictions.abstained, **predictions.columns}
+    told = {name: values.tolist() for name, values in known.items() if values is not None}
+    header += told
+    blocks.append(list(zip(*told.values(), strict=True)) if told else [()] * len(labels))
     rows = (
-        [record_id, classes[label], classes[guess], row[guess], *row]
-        for record_id, label, guess, row in zip(*columns, strict=True)
+        [record_id, classes[label], classes[guess], own[0][guess], *(cell for block in own for cell in block)]
+        for record_id, label, guess, own in zip(
+            predictions.record_ids, labels, predicted, zip(*blocks, strict=True), strict=True
+        )
     )
     write_csv(path, header, rows)
 
 
-RECORDS_FILE = "records.csv"
-RECORDS_COLUMNS = ("record_id", "path", "group", "source", "sha256")
+def _written(numbers: np.ndarray) -> list[list[str]]:
+    line = " ".join([DIGITS] * numbers.shape[1])
+    return [(line % tuple(row)).split() for row in numbers.tolist()]
 
 
 def write_records(path: Path, columns: Sequence[Sequence[str]]) -> None:

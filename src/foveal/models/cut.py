@@ -83,3 +83,15 @@ def cut_before(network: Network, step: int) -> Cut:
 def _own_names(step: tuple[str, nn.Module]) -> set[str]:
     name, module = step
     return {f"{name}.{inner}" for inner, _ in module.named_parameters()}
+
+
+def answering_layer(network: nn.Module) -> nn.Module:
+    """Return the layer that makes the logits: the last dense or convolutional one, or the last with parameters.
+
+    What enters it are the features by which the network tells the classes apart.
+    """
+    weighted = [module for _, module in steps(network) if next(module.parameters(), None) is not None]
+    if not weighted:
+        return network
+    inner = [module for module in weighted[-1].modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+    return inner[-1] if inner else weighted[-1]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from foveal.evaluation.comparison import PairedComparison
 from foveal.evaluation.interval import Estimate
+from foveal.evaluation.paired_bootstrap import MeasureDifference
 from foveal.report.results import Scores, Training
 from foveal.report.wording import flat
+from foveal.run import SCHEMA_VERSION
 from foveal.training.history import EpochRow
 
 ABSENT = "–"  # a field that one of the recipes does not have
@@ -37,6 +40,7 @@ class ComparedRun:
     leak: str  # what the audit knows against the figures; empty when nothing
     history: tuple[EpochRow, ...]
     recipe: Mapping[str, str]  # flat, in words
+    folds: int = 0  # of which it consists; 0 for a single run
 
     @property
     def accuracy(self) -> Estimate | None:
@@ -52,6 +56,7 @@ class ComparedPair:
     second: str
     result: PairedComparison | None
     sentences: tuple[str, ...]  # what was left out, and why
+    measures: tuple[MeasureDifference, ...] = ()  # accuracy, macro AUC, log loss by resampling; two classes: DeLong
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,52 @@ class Comparison:
         rows = {name: tuple(run.recipe.get(name, ABSENT) for run in self.runs) for name in names}
         return {name: values for name, values in rows.items() if len(set(values)) > 1}
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as a JSON object: the runs, every pair, what must be said; no images, no curves."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "evaluation": self.evaluation,
+            "runs": [_run_object(run) for run in self.runs],
+            "pairs": [_pair_object(pair) for pair in self.pairs],
+            "common": self.common,
+            "disagreements": len(self.disagreements),
+            "differing": {name: list(values) for name, values in self.differing.items()},
+            "notes": list(self.notes),
+        }
+
     def run(self, letter: str) -> ComparedRun:
         """Return the run called `letter`."""
         return next(run for run in self.runs if run.letter == letter)
+
+
+def _run_object(run: ComparedRun) -> dict[str, Any]:
+    return {
+        "letter": run.letter,
+        "path": run.path,
+        "model": run.model,
+        "dataset": run.dataset,
+        "dataset_hash": run.dataset_hash,
+        "classifier": run.classifier_hash,
+        "folds": run.folds or None,
+        "n": run.scores.n,
+        "accuracy": run.accuracy.to_dict() if run.accuracy else None,
+        "loss": run.scores.loss,
+        "macro_f1": run.scores.macro_f1,
+        "parameters": run.training.parameters,
+        "seconds": run.training.seconds,
+    }
+
+
+def _pair_object(pair: ComparedPair) -> dict[str, Any]:
+    result = pair.result
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "n": result.n if result else 0,
+        "mcnemar": {**asdict(result), "n": result.n} if result else None,
+        "measures": [one.to_dict() for one in pair.measures],
+        "sentences": list(pair.sentences),
+    }
 
 
 def recipe_in_words(recipe: Mapping[str, object]) -> dict[str, str]:

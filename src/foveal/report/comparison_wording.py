@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foveal.evaluation.interval import LEVEL, Estimate
+from foveal.evaluation.paired_bootstrap import ACCURACY, LOWER_IS_BETTER, MeasureDifference
+from foveal.evaluation.resampling import RESAMPLES
 from foveal.report.compared import ABSENT, ComparedPair, ComparedRun, Comparison
 from foveal.report.wording import count, counted, duration
 from foveal.web.svg import printable
@@ -93,6 +95,47 @@ def difference(pair: ComparedPair) -> str:
     )
 
 
+def measure(one: MeasureDifference) -> tuple[str, str, str, str, str, str]:
+    """Return the cells of one measure: its name, both figures, the difference, its interval, the p-value."""
+    written = signed if one.measure != ACCURACY else points
+    figure = share if one.measure == ACCURACY else "{:.4f}".format
+    estimate = one.difference
+    return (
+        one.measure + (" (lower is better)" if one.measure in LOWER_IS_BETTER else ""),
+        figure(one.first),
+        figure(one.second),
+        written(one.first - one.second),
+        f"{written(estimate.low)} to {written(estimate.high)}" if estimate else ABSENT,
+        ABSENT if one.p_adjusted is None else p_value(one.p_adjusted).removeprefix("p ").removeprefix("= "),
+    )
+
+
+def signed(value: float) -> str:
+    """``0.0123`` → ``+0.0123``; a difference is never rounded to none."""
+    if not value:
+        return "0"
+    written = f"{abs(value):.4f}"
+    return ("+" if value > 0 else "−") + ("<0.0001" if written == "0.0000" else written)
+
+
+def about_measures(pairs: int) -> str:
+    """Return how the differences of the measures were tested."""
+    many = f", raised for {pairs} pairs (Holm, each measure for itself)" if pairs > 1 else ""
+    return (
+        f"Intervals are percentiles of {RESAMPLES:,} paired resamples of the independent units; p is twice the smaller "
+        f"share of them on either side of 0{many}. DeLong's test is for two classes of single images. Several measures "
+        f"are several looks at one question: decide beforehand which of them counts."
+    )
+
+
+def undefined(measures: Sequence[MeasureDifference]) -> str:
+    """Return why a measure has no interval, or nothing."""
+    absent = [one.measure for one in measures if one.difference is None]
+    if not absent:
+        return ""
+    return f"{' and '.join(absent)}: no interval, since a class has too few images, or nothing varies."
+
+
 def selection(runs: Sequence[ComparedRun]) -> str:
     """Return the warning that choosing the best of many on one test set is selection; empty for two runs."""
     if len(runs) < 3:
@@ -151,7 +194,7 @@ def facts(runs: Sequence[ComparedRun]) -> list[tuple[str, list[str]]]:
     rows = [
         ("Network", [run.title for run in runs]),
         ("Data set", [printable(run.dataset) for run in runs]),
-        ("Parameters", [count(run.training.parameters) for run in runs]),
+        ("Parameters", [count(run.training.parameters) + (" each" if run.folds else "") for run in runs]),
         ("Multiply-adds an image", [count(run.macs) if run.macs else ABSENT for run in runs]),
         ("Training time", [duration(run.training.seconds) for run in runs]),
         ("Images a second", [count(one) if one else ABSENT for one in speed]),
@@ -171,6 +214,8 @@ def facts(runs: Sequence[ComparedRun]) -> list[tuple[str, list[str]]]:
 
 def _epochs(run: ComparedRun) -> str:
     training = run.training
+    if run.folds:
+        return f"{count(training.epochs)} in {run.folds} folds"
     ended = ", out of time" if training.out_of_time else ", stopped early" if training.stopped_early else ""
     return f"{count(training.epochs)}, best {training.best_epoch}{ended}"
 

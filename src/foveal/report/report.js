@@ -87,7 +87,8 @@ function pictureOf(number) {
   return image;
 }
 
-function itemOf([id, label, predicted, probability, number]) {
+function itemOf([id, label, stored, probability, number, row]) {
+  const predicted = decided ? decided[row] : stored;
   const item = make("li");
   const box = make("div", "picture");
   const picture = pictureOf(number);
@@ -101,15 +102,26 @@ function itemOf([id, label, predicted, probability, number]) {
   return item;
 }
 
+/* Where the slider decides, the cells hold other images than those of the most probable class. */
+let decided = null;
+let moved = null;
+
+function imagesOf(name) {
+  if (!moved) return data.cells[name] || [0, []];
+  return [moved.count.get(name) || 0, moved.shown.get(name) || []];
+}
+
 function choose(name) {
   const [label, predicted] = name.split("-").map(Number);
-  const [total, shown] = data.cells[name] || [0, []];
+  const [total, shown] = imagesOf(name);
   for (const [other, button] of cells) button.setAttribute("aria-pressed", String(other === name));
   const subject = label === predicted
     ? `“${data.classes[label]}” recognised`
     : `“${data.classes[label]}” classified as “${data.classes[predicted]}”`;
   let amount = total === 0 ? "no image" : `${total.toLocaleString("en")} image${total === 1 ? "" : "s"}`;
-  if (shown.length < total) {
+  if (shown.length < total && moved) {
+    amount = `${shown.length} of ${amount}`;
+  } else if (shown.length < total) {
     const which = label === predicted ? "least confident" : "most confident";
     amount = `the ${shown.length} ${which} of ${amount}`;
   }
@@ -143,6 +155,146 @@ for (const [name, button] of cells) {
     next.focus();
   });
 }
+/* --- the threshold: one class is answered from a probability on, else the most probable of the others --- */
+const positive = document.getElementById("positive");
+if (positive) {
+  const bytes = (text) => new Uint16Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+  const labels = bytes(data.answers.labels);
+  const shares = bytes(data.answers.shares);
+  const at = document.getElementById("at");
+  const words = document.getElementById("at-words");
+  const rates = document.getElementById("rates");
+  const back = document.getElementById("back");
+  const levels = [0.02, 0.05, 0.15, 0.4, 0.7];
+  const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
+  const wilson = (hits, n) => {
+    if (!n) return "undefined";
+    const z = 1.959964, p = hits / n;
+    const centre = (p + (z * z) / (2 * n)) / (1 + (z * z) / n);
+    const half = (z / (1 + (z * z) / n)) * Math.sqrt((p * (1 - p)) / n + (z * z) / (4 * n * n));
+    return `${percent(p)} (${percent(Math.max(0, centre - half))} to ${percent(Math.min(1, centre + half))}, ${hits} of ${n})`;
+  };
+
+  const original = Array.from({ length: size }, (_, label) => Array.from({ length: size }, (_, said) =>
+    Number(cells.get(`${label}-${said}`)?.textContent || 0)));
+
+  const mostProbable = (row, without) => {
+    let best = without === 0 ? 1 : 0;
+    for (let one = 0; one < size; one += 1) {
+      if (one !== without && shares[row * size + one] > shares[row * size + best]) best = one;
+    }
+    return best;
+  };
+
+  const fill = () => {
+    const counts = Array.from({ length: size }, () => new Array(size).fill(0));
+    for (let row = 0; row < labels.length; row += 1) counts[labels[row]][decided[row]] += 1;
+    moved = { count: new Map(), shown: new Map() };
+    counts.forEach((line, label) => line.forEach((number, said) => moved.count.set(`${label}-${said}`, number)));
+    data.records.forEach((record, index) => {
+      const name = `${labels[record[5]]}-${decided[record[5]]}`;
+      const list = moved.shown.get(name) || [];
+      if (list.length < 24) moved.shown.set(name, [...list, index]);
+    });
+    return counts;
+  };
+
+  const draw = (counts) => {
+    for (const [name, button] of cells) {
+      if (!button.dataset.kind) continue;
+      const [label, said] = name.split("-").map(Number);
+      const number = counts[label][said];
+      const total = counts[label].reduce((sum, one) => sum + one, 0);
+      const shade = number && total ? 1 + levels.filter((bound) => number / total > bound).length : 0;
+      button.textContent = number;
+      button.className = `cell ${button.dataset.kind} s${shade}`;
+      button.setAttribute("aria-label",
+        `${number} image${number === 1 ? "" : "s"} of ${data.classes[label]} classified as ${data.classes[said]}`);
+    }
+    const chosen = [...cells].find(([, button]) => button.getAttribute("aria-pressed") === "true");
+    if (chosen) choose(chosen[0]);
+  };
+
+  const tell = (counts, one) => {
+    let hits = 0, missed = 0, alarms = 0, quiet = 0;
+    counts.forEach((line, label) => line.forEach((number, said) => {
+      if (label === one && said === one) hits += number;
+      else if (label === one) missed += number;
+      else if (said === one) alarms += number;
+      else quiet += number;
+    }));
+    rates.textContent = `“${data.classes[one]}”: sensitivity ${wilson(hits, hits + missed)}, specificity ` +
+      `${wilson(quiet, quiet + alarms)}, PPV ${wilson(hits, hits + alarms)}, NPV ${wilson(quiet, quiet + missed)}. ` +
+      "Intervals take images as independent. A threshold that is chosen by looking at test images is no longer tested by them.";
+  };
+
+  const slide = () => {
+    const one = Number(positive.value);
+    const bound = Number(at.value) / 200;
+    words.textContent = percent(bound);
+    at.setAttribute("aria-valuetext", percent(bound));
+    decided = new Uint16Array(labels.length);
+    for (let row = 0; row < labels.length; row += 1) {
+      decided[row] = shares[row * size + one] >= bound * 65535 ? one : mostProbable(row, one);
+    }
+    const counts = fill();
+    draw(counts);
+    tell(counts, one);
+    back.disabled = false;
+  };
+
+  const reset = () => {
+    decided = null;
+    moved = null;
+    draw(original);
+    rates.textContent = "";
+    back.disabled = true;
+  };
+  words.textContent = percent(0.5);
+  at.addEventListener("input", slide);
+  positive.addEventListener("change", slide);
+  back.addEventListener("click", reset);
+}
+
+/* --- the images of a bin of probability --- */
+const bins = [...document.querySelectorAll("[data-bin]")];
+for (const button of bins) {
+  button.addEventListener("click", () => {
+    const [total, shown] = data.bins[Number(button.dataset.bin)];
+    for (const other of bins) other.setAttribute("aria-pressed", String(other === button));
+    const amount = shown.length < total ? `${shown.length} of ${total.toLocaleString("en")}` : total;
+    const range = button.closest("tr").cells[0].textContent;
+    document.getElementById("bin-title").textContent = `${range}: ${amount} image${total === 1 ? "" : "s"}, wrong ones first`;
+    const kept = decided;
+    decided = null;
+    document.getElementById("bin-pictures").replaceChildren(...shown.map((index) => itemOf(data.records[index])));
+    decided = kept;
+    document.getElementById("bin-images").hidden = false;
+  });
+}
+
+/* --- slices: one table at a time --- */
+const slice = document.getElementById("slice");
+if (slice) {
+  const show = () => {
+    for (const table of document.querySelectorAll(".slice-table")) table.hidden = table.dataset.slice !== slice.value;
+  };
+  slice.addEventListener("change", show);
+  show();
+}
+
+/* --- the mistakes, the surest or the least sure first --- */
+const turn = document.getElementById("turn");
+if (turn) {
+  turn.addEventListener("click", () => {
+    const list = document.querySelector("#mistakes .pictures");
+    list.replaceChildren(...[...list.children].reverse());
+    const least = turn.getAttribute("aria-pressed") !== "true";
+    turn.setAttribute("aria-pressed", String(least));
+  });
+}
+
 /* Something is shown from the start: the most frequent confusion, or else the first class. */
 if (cells.has(data.first)) {
   makeCurrent(cells.get(data.first));

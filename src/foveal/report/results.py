@@ -58,6 +58,7 @@ class Answer:
     label: str
     predicted: str
     probability: float
+    shares: tuple[float, ...] = ()  # of every class, in the order of the classes
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Results:
     training: Training
     validation: Scores
     test: Scores
+    measured: dict[str, Any]  # the JSON object of the test images in metrics.json: all that was measured on them
     history: tuple[EpochRow, ...]
     answers: tuple[Answer, ...]
     architecture: dict[str, Any]
@@ -97,6 +99,7 @@ def read_results(run: Run) -> Results:
     metrics, audit, recipe = run.metrics, run.audit, run.recipe
     classifier = read_json(run.classifier_dir / "classifier.json")
     try:
+        classes = metrics["test"]["classes"]
         return Results(
             dataset=audit["dataset"],
             split=audit["split"],
@@ -104,9 +107,12 @@ def read_results(run: Run) -> Results:
             training=_training(metrics["training"]),
             validation=scores_of(metrics["validation"]),
             test=scores_of(metrics["test"]),
+            measured=metrics["test"],
             history=tuple(_epoch(row) for row in run.history),
             answers=tuple(
-                Answer(row["record_id"], row["label"], row["predicted"], float(row["probability"]))
+                Answer(
+                    row["record_id"], row["label"], row["predicted"], float(row["probability"]), _shares(row, classes)
+                )
                 for row in run.predictions("test")
             ),
             architecture=classifier["architecture"],
@@ -119,6 +125,11 @@ def read_results(run: Run) -> Results:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ClassifierError(f"The stored results in {run.path} are incomplete or damaged: {error!r}.") from error
+
+
+def _shares(row: dict[str, str], classes: list[str]) -> tuple[float, ...]:
+    """Return the probabilities in a row of predictions.csv; none where a hand-made one has no such columns."""
+    return tuple(float(row[f"p:{name}"]) for name in classes) if f"p:{classes[0]}" in row else ()
 
 
 def _estimate(entry: dict[str, Any] | None) -> Estimate | None:

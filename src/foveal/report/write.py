@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
 from PIL import Image
 
-from foveal.files import write_text
-from foveal.report import confusion, curves, intervals, wording
+from foveal.files import write_bytes, write_text
+from foveal.report import acting, confusion, curves, doubtful, figures, intervals, reliability, wording
+from foveal.report.bins import images_by_bin
+from foveal.report.model_card import model_card
+from foveal.report.page_data import MOST_SHOWN, page_data
 from foveal.report.results import Answer, Results, Scores, read_results
+from foveal.report.seal import seal
 from foveal.report.thumbnails import make_thumbnails
 from foveal.run import Run
+from foveal.training.reading import read_curves
 from foveal.web import asset, page, templates
 from foveal.web.curves import panel_svg
-from foveal.web.svg import printable
-from foveal.web.thumbnails import Thumbnail
 
 HERE = "foveal.report"
-MOST_IN_A_CELL = 24
 MOST_MISTAKES = 24
 SEVERITIES = ("block", "warn", "note")
-
-Cell = tuple[int, int]
 
 
 def write_report(run: Run, pictures: Callable[[str], Image.Image | None]) -> Path:
@@ -44,9 +43,12 @@ def write_report(run: Run, pictures: Callable[[str], Image.Image | None]) -> Pat
         drawn = curves.panels(results.history, results.training.best_epoch)
         write_text(run.figures_dir / "learning_curves.svg", curves.curves_figure(drawn, wording.curves(results)))
     write_text(run.figures_dir / "confusion.svg", confusion.confusion_figure(results.test))
+    write_bytes(run.model_card_file, model_card(results).encode("utf-8", "replace"))
     html = render(results, pictures)
     # A file name that is not UTF-8 reaches us as lone surrogates, which no encoder takes.
-    write_text(run.report_file, html.encode("utf-8", "replace").decode("utf-8"))
+    content = html.encode("utf-8", "replace")
+    seal(run, content)
+    write_bytes(run.report_file, content)
     return run.report_file
 
 
@@ -58,8 +60,10 @@ def render(results: Results, pictures: Callable[[str], Image.Image | None]) -> s
     has_matrix = len(test.classes) <= confusion.MOST_CLASSES
     listed = pairs[: confusion.MOST_PAIRS]
     choosable = cells if has_matrix else {pair: cells[pair] for pair in listed if pair in cells}
+    calibrated = "calibration" in results.measured
     worst = confusion.worst_mistakes(results.answers, MOST_MISTAKES)
-    thumbnails = make_thumbnails(_by_importance(worst, list(choosable.values())), pictures)
+    bins = images_by_bin(results.measured["calibration"]["after"]["equal_width"], results.answers) if calibrated else []
+    thumbnails = make_thumbnails(_by_importance(worst, [*choosable.values(), *bins]), pictures)
     numbers = {record_id: index for index, record_id in enumerate(thumbnails)}
     wrong = sum(answer.label != answer.predicted for answer in results.answers)
     body = (
@@ -69,6 +73,7 @@ def render(results: Results, pictures: Callable[[str], Image.Image | None]) -> s
             results=results,
             test=test,
             panels=_panels(results),
+            reading=_reading(results),
             best_row=_best_row(results),
             findings=sorted(results.findings, key=lambda finding: SEVERITIES.index(finding.severity)),
             severities=dict(zip(SEVERITIES, ("Blocking", "Warning", "Note"), strict=True)),
@@ -81,9 +86,10 @@ def render(results: Results, pictures: Callable[[str], Image.Image | None]) -> s
             wrong=wrong,
             thumbnails=thumbnails,
             numbers=numbers,
+            first_positive=_first_positive(results),
             data={
                 "first": "{}-{}".format(*(pairs[0] if pairs else (0, 0))),
-                **_page_data(results, choosable, thumbnails, {answer.record_id for answer in worst}),
+                **page_data(results, choosable, bins, thumbnails, {answer.record_id for answer in worst}),
             },
             sentences={
                 "curves": wording.curves(results),
@@ -105,13 +111,27 @@ def _environment() -> Environment:
     environment = templates(HERE)
     environment.globals["say"] = wording
     environment.globals["interval_bar"] = intervals.interval_bar
+    environment.globals["figures"] = figures
+    environment.globals["reliability"] = reliability
+    environment.globals["doubtful"] = doubtful
+    environment.globals["acting"] = acting
+    environment.filters["estimate"] = figures.estimate_of
     environment.globals["interval_scale"] = intervals.interval_scale
     return environment
 
 
+def _first_positive(results: Results) -> int:
+    """Return the class that the slider begins with: that of the operating point, else the rarest one."""
+    positive = acting.positive_of(results.measured)
+    if positive in results.test.classes:
+        return results.test.classes.index(str(positive))
+    supports = [entry.support or results.test.n for entry in results.test.per_class]
+    return supports.index(min(supports)) if supports else 0
+
+
 def _by_importance(worst: Sequence[Answer], cells: Sequence[Sequence[Answer]]) -> list[str]:
     """Return record ids: the worst mistakes, then the first image of every cell, the second of every cell, …."""
-    ranks = zip_longest(*(images[:MOST_IN_A_CELL] for images in cells))
+    ranks = zip_longest(*(images[:MOST_SHOWN] for images in cells))
     return [answer.record_id for answer in chain(worst, *ranks) if answer is not None]
 
 
@@ -120,6 +140,15 @@ def _panels(results: Results) -> list[Markup]:
         return []
     summary = wording.curves(results)
     return [panel_svg(panel, summary) for panel in curves.panels(results.history, results.training.best_epoch)]
+
+
+def _reading(results: Results) -> tuple[str, ...]:
+    """Return what the learning curves say, and what to try next."""
+    return (
+        read_curves(results.history, results.validation.n, stopped_early=results.training.stopped_early).sentences
+        if results.history
+        else ()
+    )
 
 
 def _best_row(results: Results) -> int:
@@ -132,44 +161,3 @@ def _best_row(results: Results) -> int:
 def _matrix(test: Scores) -> list[list[tuple[int, int]]]:
     """Return (number, shading) of every cell, rows by true class."""
     return [[(number, confusion.shading(number, sum(row))) for number in row] for row in test.confusion]
-
-
-def _page_data(
-    results: Results,
-    cells: dict[Cell, list[Answer]],
-    thumbnails: dict[str, Thumbnail | None],
-    in_the_page: set[str],
-) -> dict[str, Any]:
-    """Return what the page's script reads.
-
-    ``images`` leaves out the thumbnails of the mistakes, which stand in the page already, so that no
-    picture is stored twice. A record is [id, true, predicted, probability, thumbnail or -1].
-    """
-    numbers = {record_id: index for index, record_id in enumerate(thumbnails)}
-    names = {name: index for index, name in enumerate(results.test.classes)}
-    records: list[list[Any]] = []
-    shown: dict[str, list[Any]] = {}
-    for (true, predicted), images in sorted(cells.items()):
-        here = [answer for answer in images[:MOST_IN_A_CELL] if answer.record_id in thumbnails]
-        shown[f"{true}-{predicted}"] = [len(images), list(range(len(records), len(records) + len(here)))]
-        records += [
-            [
-                printable(answer.record_id),
-                names[answer.label],
-                names[answer.predicted],
-                wording.percent(answer.probability),
-                numbers[answer.record_id] if thumbnails[answer.record_id] else -1,
-            ]
-            for answer in here
-        ]
-    return {
-        "classes": [printable(name) for name in results.test.classes],
-        "cells": shown,
-        "records": records,
-        "images": {
-            str(numbers[record_id]): [made.address, made.width, made.height]
-            for record_id, made in thumbnails.items()
-            if made and record_id not in in_the_page
-        },
-        "epochs": curves.readings(results.history),
-    }

@@ -86,6 +86,7 @@ class Recipe(BaseModel):
     split_by: Literal["group", "image"] = "group"
     validation: Share = 0.15
     test: Share = 0.15
+    calibration: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share held back for prediction sets and the gate
     split_seed: Seed | None = None  # None: that of the run
 
     # what the network sees
@@ -132,6 +133,12 @@ class Recipe(BaseModel):
     clip_norm: Positive | None = None
     patience: Annotated[int, Field(ge=0)] = 10  # epochs without a better validation loss; 0: never stop early
     seed: Seed = 0
+
+    # what is made of its answers, see `workflows.deciding`
+    calibrate: Literal["auto", "none", "temperature", "platt", "beta", "vector", "isotonic"] = "auto"
+    operating_point: str | None = None  # "CLASS: sensitivity 0.95", "CLASS: specificity 0.9", "CLASS: threshold 0.3"
+    coverage: Share = 0.9  # of prediction sets: the share of images whose set is to hold the true class
+    false_alarms: Annotated[float, Field(ge=0, lt=0.5)] = 0.02  # of the out-of-domain gate; 0: no gate
 
     # records
     log: tuple[Literal["tensorboard", "mlflow"], ...] = ()

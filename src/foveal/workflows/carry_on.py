@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import shutil
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
+import numpy as np
+
 from foveal.classifier import Classifier
+from foveal.classifier.answers import Raw, answers_of
 from foveal.classifier.device import saying_out_of_memory
+from foveal.data.dataset import CALIBRATION
+from foveal.evaluation.gate_fitting import Seen
 from foveal.files import write_json
 from foveal.progress import Progress
 from foveal.run import SCHEMA_VERSION, Run
@@ -15,12 +22,15 @@ from foveal.training.loop import Fit
 from foveal.training.loop import fit as fit_network
 from foveal.training.recipe import Recipe
 from foveal.training.seeding import own_random_state
-from foveal.workflows.evaluate import Answers, engine_of, pictures_of, write_evaluation
+from foveal.workflows.deciding import Held, decide
+from foveal.workflows.evaluate import Answered, engine_of, pictures_of, write_evaluation
 from foveal.workflows.network import build, network_options
 from foveal.workflows.prepare import Prepared
 from foveal.workflows.start_weights import load_start
-from foveal.workflows.transfer import Transferred, answers, transfer
+from foveal.workflows.transfer import Transferred, features_facts, raw_answers, transfer
 
+MOST_OF_TRAINING = 2_000  # training images that the gate gets to know
+UNDECIDED = ".undecided"  # in a run, for a moment
 WITHOUT_CLOCK = "recipe-without-clock.toml"
 
 PLACES = ("source", "data_dir", "manifest")  # of the recipe: where the data lie is not the classifier's business
@@ -29,8 +39,13 @@ PLACES = ("source", "data_dir", "manifest")  # of the recipe: where the data lie
 def carry_on(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) -> Run:
     """Train from the last checkpoint, if any, to the end; then test once, and report."""
     with open_loggers(run, recipe.log, progress) as loggers:
-        classifier, trained, transferred = _train(run, prepared, recipe, progress, loggers)
-        _measure(run, prepared, recipe, classifier, trained, transferred)
+        trained_one, trained, transferred = _train(run, prepared, recipe, progress, loggers)
+        plain = _as_loaded(trained_one, run, recipe)
+        asked = Asked(plain, prepared, recipe, transferred)
+        decisions = decide(recipe, plain.classes, asked.held("validation"), asked.held_back(), asked.seen)
+        decided = replace(plain, decisions=decisions)
+        classifier = replace(decided, hash=decided.save(run.classifier_dir))
+        _measure(run, prepared, recipe, classifier, trained, asked)
         from foveal.report import write_report
 
         progress.line("writing the report")
@@ -42,7 +57,10 @@ def carry_on(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) -
 def _train(
     run: Run, prepared: Prepared, recipe: Recipe, progress: Progress, loggers: Loggers
 ) -> tuple[Classifier, Fit, Transferred | None]:
-    """Return the stored classifier of the best epoch, how training went, and what a transfer learned from."""
+    """Return the network of the best epoch, as a classifier that decides nothing yet, and how training went.
+
+    Of a transfer, also what its stages learned from.
+    """
     preprocess, dataset = prepared.preprocess, prepared.dataset
     with saying_out_of_memory("try a smaller --batch-size or --size"), own_random_state(recipe):
         transferred = None
@@ -62,8 +80,62 @@ def _train(
         preprocess,
         _provenance(run, prepared, trained),
     )
-    classifier.save(run.classifier_dir)
-    return Classifier.load(run.classifier_dir, device=recipe.device, trust=recipe.model), trained, transferred
+    return classifier, trained, transferred
+
+
+def _as_loaded(trained: Classifier, run: Run, recipe: Recipe) -> Classifier:
+    """Return the classifier as it comes from disk.
+
+    Its weights lie in memory as those of every loaded one do. A network that has just trained may compute in another
+    order than one that was resumed for its last steps, and what is decided would differ in the last digits.
+    """
+    folder = run.path / UNDECIDED
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    try:
+        trained.save(folder)
+        return Classifier.load(folder, device=recipe.device, trust=recipe.model)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(eq=False)
+class Asked:
+    """What the trained network says of the images of each split, which are asked once."""
+
+    network: Classifier
+    prepared: Prepared
+    recipe: Recipe
+    transferred: Transferred | None
+    said: dict[str, Raw] = field(default_factory=dict)
+    from_features: bool = False
+
+    def raw(self, split: str) -> Raw:
+        """Return what the network says of the images of `split`: by their features, where it learned from those."""
+        if split not in self.said:
+            self.said[split] = self._asked(self.prepared.split.indices(split))
+        return self.said[split]
+
+    def _asked(self, rows: np.ndarray) -> Raw:
+        found = raw_answers(self.network.network, self.transferred, rows) if self.transferred else None
+        self.from_features = found is not None
+        return found if found is not None else self.network.raw(self.prepared.pixels, rows, features=True)
+
+    def held(self, split: str) -> Held:
+        """Return the same with the labels and units of the images."""
+        rows = self.prepared.split.indices(split)
+        return Held(split, self.raw(split), self.prepared.dataset.labels[rows], self.prepared.units[rows])
+
+    def seen(self, split: str) -> Seen:
+        """Return what the network saw of some images of `split`, and what entered its last layer."""
+        rows = self.prepared.split.indices(split)
+        if split == "train" and len(rows) > MOST_OF_TRAINING:
+            rows = np.sort(np.random.default_rng(self.recipe.seed).choice(rows, MOST_OF_TRAINING, replace=False))
+        raw = self.raw(split) if split != "train" else self._asked(rows)
+        return Seen(_pixels(self.prepared, rows), raw.features, raw.logits, self.prepared.dataset.labels[rows])
+
+    def held_back(self) -> Held | None:
+        """Return what it says of the calibration split, None where there is none."""
+        return self.held(CALIBRATION) if len(self.prepared.split.indices(CALIBRATION)) else None
 
 
 def _measure(
@@ -72,15 +144,15 @@ def _measure(
     recipe: Recipe,
     classifier: Classifier,
     trained: Fit,
-    transferred: Transferred | None,
+    asked: Asked,
 ) -> None:
     """Ask the validation and the test images, and write metrics.json; under a time limit, how to do without it."""
     measured = {}
     for name in ("validation", "test"):
         rows = prepared.split.indices(name)
-        answered = answers(classifier, transferred, recipe.features_engine, rows) if transferred else None
-        if answered is None:
-            answered = Answers(classifier.probabilities(prepared.pixels, rows), engine_of(classifier, run))
+        said = answers_of(classifier.decisions, asked.raw(name), partial(_pixels, prepared, rows))
+        engine = features_facts(recipe.features_engine) if asked.from_features else engine_of(classifier, run)
+        answered = Answered(said, engine)
         measured[name] = write_evaluation(run, name, classifier, prepared.dataset, answered, rows, prepared.units[rows])
     training = {
         "epochs": trained.epochs,
@@ -96,6 +168,11 @@ def _measure(
     if recipe.time_limit_s is not None:
         without_clock(recipe, trained).write(run.path / WITHOUT_CLOCK)
     write_json(run.metrics_file, {"schema_version": SCHEMA_VERSION, "training": training, **measured})
+
+
+def _pixels(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
+    of_rows: np.ndarray = prepared.pixels[rows]
+    return of_rows
 
 
 def without_clock(recipe: Recipe, trained: Fit) -> Recipe:

@@ -22,13 +22,20 @@ from foveal.data.sources.tree import DICOM_SUFFIXES, IMAGE_SUFFIXES
 from foveal.download import cache_folder
 from foveal.errors import FovealError, OutputError, UsageError
 from foveal.evaluation.comparison import PairedComparison, adjusted, compare_answers
+from foveal.evaluation.paired_bootstrap import (
+    MeasureDifference,
+    Resampled,
+    adjust_differences,
+    compare_resampled,
+    resampled,
+)
 from foveal.evaluation.pairing import Common, find_common
 from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
 from foveal.report.compared import ComparedPair, ComparedRun, Comparison, Disagreement, Said
 from foveal.report.comparison_page import write_comparison
 from foveal.report.wording import counted
-from foveal.workflows.contender import OWN_EVALUATIONS, Contender, open_run, read_contender
+from foveal.workflows.contender import OUT_OF_FOLD, OWN_EVALUATIONS, Contender, open_run, read_contender
 
 MOST_RUNS = len(ascii_uppercase)
 
@@ -40,7 +47,8 @@ def compare(runs: Sequence[str | Path], *, evaluation: str = "test", out: str | 
     content, and where neither learnt from the image or from others of its group. Nothing is computed anew.
 
     Args:
-        runs: two or more run directories.
+        runs: two or more run directories; one with the folds of a training answers with what each run said of
+            the images that it had not seen.
         evaluation: ``test``, ``validation``, or the name of an evaluation that every run has.
         out: where to write the page, one HTML file; it must not exist. None: no page.
 
@@ -86,18 +94,51 @@ def _open_all(paths: list[Path], evaluation: str) -> list[Contender]:
             odd = ", ".join(sorted(names ^ classes[0])[:5])
             both = f"{one.run.path} and {contenders[0].run.path}"
             raise UsageError(f"{both} answer different classes ({odd}), so they cannot be compared.")
-    return contenders
+    return [_named_alike(one, contenders) for one in contenders]
+
+
+def _named_alike(contender: Contender, contenders: Sequence[Contender]) -> Contender:
+    """Return folds with the hash of the data of another that has the same images: a content hash knows the splits."""
+    if not contender.compared.folds:
+        return contender
+    others = sorted(contenders, key=lambda one: one.compared.folds > 0)  # single runs first
+    alike = next(one for one in others if one.images == contender.images)
+    named = dataclasses.replace(contender.compared, dataset_hash=alike.compared.dataset_hash)
+    return dataclasses.replace(contender, compared=named)
 
 
 def _compare_pairs(contenders: Sequence[Contender]) -> Iterator[ComparedPair]:
     """Yield every pair of runs, the p-values adjusted for all of them."""
     pairs = list(combinations(contenders, 2))
     joined = [_common(pair) for pair in pairs]
-    results = iter(adjusted([_result(common) for common, _ in joined if common.n]))
+    known = [(pair, common) for pair, (common, _) in zip(pairs, joined, strict=True) if common.n]
+    results = iter(adjusted([_result(common) for _, common in known]))
+    measures = iter(adjust_differences(list(_measures(known))))
     for (first, second), (common, related) in zip(pairs, joined, strict=True):
         letters = first.compared.letter, second.compared.letter
         sentences = tuple(_left_out(letters, common, related))
-        yield ComparedPair(*letters, next(results) if common.n else None, sentences)
+        if common.n:
+            yield ComparedPair(*letters, next(results), sentences, next(measures))
+        else:
+            yield ComparedPair(*letters, None, sentences)
+
+
+def _measures(
+    pairs: Sequence[tuple[tuple[Contender, Contender], Common]],
+) -> Iterator[tuple[MeasureDifference, ...]]:
+    """Yield the differences of each pair; a run on the same images as in another pair is resampled once."""
+    made: dict[tuple[str, bytes], Resampled] = {}
+    for pair, common in pairs:
+        labels, units = common.labels(pair[0].compared.scores.classes), common.units()
+        both = []
+        for place, one in enumerate(pair):
+            asked = "".join(f"{row[place].digest}\0{row[place].record_id}\0{row[place].label}\0" for row in common.rows)
+            images = hashlib.sha256(units.tobytes() + asked.encode("utf-8", "surrogatepass"))
+            key = one.compared.letter, images.digest()
+            if key not in made:
+                made[key] = resampled(labels, common.probabilities(place), units)
+            both.append(made[key])
+        yield compare_resampled(both[0], both[1])
 
 
 def _common(contenders: Sequence[Contender]) -> tuple[Common, int]:
@@ -112,9 +153,21 @@ def _common(contenders: Sequence[Contender]) -> tuple[Common, int]:
     for groups in (one.groups for one in contenders):
         learnt = frozenset[str]().union(*(groups[digest] for digest in served & groups.keys()))
         related |= {row[0].digest for row in common.rows if not learnt.isdisjoint(groups.get(row[0].digest, ()))}
+        for folds in (one.fold_of for one in contenders if one.fold_of):
+            related |= _in_several_folds(common, groups, folds)
     rows = tuple(row for row in common.rows if row[0].digest not in related)
     renamed = sum(len({one.record_id for one in row}) > 1 for row in rows)
     return dataclasses.replace(common, rows=rows, renamed=renamed), common.n - len(rows)
+
+
+def _in_several_folds(common: Common, groups: Mapping[str, frozenset[str]], fold_of: Mapping[str, str]) -> set[str]:
+    """Return the digests of images whose groups lie in several folds, so that the run that answered knows the group."""
+    folds: defaultdict[str, set[str]] = defaultdict(set)
+    for digest, fold in fold_of.items():
+        for group in groups.get(digest, ()):
+            folds[group].add(fold)
+    torn = {group for group, where in folds.items() if len(where) > 1}
+    return {row[0].digest for row in common.rows if not torn.isdisjoint(groups.get(row[0].digest, ()))}
 
 
 def _result(common: Common) -> PairedComparison:
@@ -179,10 +232,15 @@ def _notes(runs: Sequence[ComparedRun], evaluation: str) -> Iterator[str]:
         yield f"The runs were trained on different data ({names})."
     if evaluation == "validation":
         yield "Each run chose its best epoch by validation images, so figures on them are too good."
-    elif evaluation not in OWN_EVALUATIONS:
+    elif evaluation not in (*OWN_EVALUATIONS, OUT_OF_FOLD):
         yield f"The evaluation “{evaluation}” is of images that were not part of the runs' own data."
     for run in runs:
-        if run.leak and evaluation in OWN_EVALUATIONS:
+        if run.folds and evaluation in ("test", OUT_OF_FOLD):
+            yield (
+                f"{run.letter} is {run.folds} folds: each image was answered by the one of its {run.folds} runs that "
+                f"had not seen it, so its figures are those of its recipe, not of one classifier."
+            )
+        if run.leak and evaluation in (*OWN_EVALUATIONS, OUT_OF_FOLD):
             yield f"{run.letter}: {run.leak}, so its figure is too good."
     for first, second in combinations(runs, 2):
         if first.classifier_hash == second.classifier_hash:

@@ -1,11 +1,15 @@
-"""One run of a comparison: opened, checked, and its stored answers read with the content of their images."""
+"""One run of a comparison: opened, checked, and its stored answers read with the content of their images.
+
+The folds of one training take part as one: its answers are those out of fold, of every image by the run that has not
+seen it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,10 @@ from foveal.report.results import Results, Scores, read_results, scores_of
 from foveal.run import Run, read_csv, read_json
 
 OWN_EVALUATIONS = ("test", "validation")
+FOLDS = "folds.json"  # that of classifier.artefact, which takes torch to load; a test holds the two together
+OUT_OF_FOLD = "out-of-fold"  # what folds have in place of a test
 LEAKS = {"group-across-splits", "duplicates-across-splits", "group-written-two-ways"}
+LEAK = "the audit found images of the same groups, or the same images, in training too"
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,8 @@ class Contender:
     paths: Mapping[str, str]  # record id → where the image lay; empty when it lies only in memory
     served: frozenset[str]  # digests of the images that served its training
     groups: Mapping[str, frozenset[str]]  # digest → its groups in splits.csv, for images that have one
+    fold_of: Mapping[str, str]  # digest → the fold whose run answered it and has not seen it; empty for a single run
+    images: frozenset[tuple[str, str]]  # digest and label of every image of its data
 
 
 def open_run(path: Path) -> Run:
@@ -39,7 +48,11 @@ def open_run(path: Path) -> Run:
     run = Run(home)
     if not home.is_dir():
         raise ClassifierError(f"There is no run at {path}.")
-    inside = sorted(file.parent for pattern in ("*", "repeats/*") for file in home.glob(f"{pattern}/recipe.toml"))
+    if _holds_folds(home):
+        return _open_folds(run)
+    inside = sorted(
+        file.parent for pattern in ("*", "repeats/*", "sizes/*") for file in home.glob(f"{pattern}/recipe.toml")
+    )
     if inside and not run.splits_file.is_file():
         raise ClassifierError(f"{path} holds several runs; name those to compare, as in {inside[0]}.")
     if not run.recipe_file.is_file():
@@ -54,8 +67,38 @@ def open_run(path: Path) -> Run:
     return run
 
 
+def _holds_folds(path: Path) -> bool:
+    return (path / FOLDS).is_file()
+
+
+def _open_folds(run: Run) -> Run:
+    """Return the folder of folds, all of them finished and as they were when training began."""
+    plan = read_json(run.path / FOLDS)
+    folds = fold_runs(run)
+    if "out_of_fold" not in plan or not all(one.is_finished for one in folds):
+        raise ClassifierError(f"{run.path} is not finished; go on with: foveal train --resume {run.path}")
+    for file, key in ((run.recipe_file, "recipe_sha256"), (run.splits_file, "splits_sha256")):
+        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != plan.get(key):
+            raise ClassifierError(f"{file} is missing or was changed after the folds began; restore it.")
+    return run
+
+
+def fold_runs(run: Run) -> list[Run]:
+    """Return the runs of a folder of folds; ClassifierError where it does not say how many there are."""
+    count = read_json(run.path / FOLDS).get("folds")
+    if not isinstance(count, int) or count < 2:
+        raise ClassifierError(f"{run.path / FOLDS} is damaged: it does not say how many folds there are.")
+    return [Run(run.path / "folds" / str(number)) for number in range(1, count + 1)]
+
+
 def read_contender(run: Run, letter: str, evaluation: str) -> Contender:
-    """Return what a comparison on `evaluation` needs of `run`; ClassifierError when it is missing or damaged."""
+    """Return what a comparison on `evaluation` needs of `run`; ClassifierError when it is missing or damaged.
+
+    Where `run` is a folder of folds, its ``test`` is what was said out of fold.
+    """
+    folds = fold_runs(run) if _holds_folds(run.path) else []
+    if folds and evaluation == "test":
+        evaluation = OUT_OF_FOLD
     folder = run.evaluation_dir(evaluation)
     if not folder.is_dir() or evaluation in ("", ".", "..") or folder.parent != run.path / "evaluations":
         have = sorted(one.name for one in (run.path / "evaluations").glob("*") if one.is_dir())
@@ -64,26 +107,67 @@ def read_contender(run: Run, letter: str, evaluation: str) -> Contender:
             f'{run.path} has no evaluation "{evaluation}", only {known} '
             f"Make one with: foveal evaluate {run.path} SOURCE --name NAME"
         )
-    results = read_results(run)
+    results = [read_results(one) for one in folds or [run]]
     stored = read_json(folder / "metrics.json")
+    own = stored if evaluation != OUT_OF_FOLD else read_json(folds[0].evaluation_dir("test") / "metrics.json")
+    content_hash = _content_hash([one.content_hash for one in results])
     try:
         scores = scores_of(stored)
-        bound = str(stored["classifier"])
-        origin = str(stored["dataset"]["origin"])
+        bound = str(stored["classifier"]) if evaluation != OUT_OF_FOLD else content_hash
+        origin = str(own["dataset"]["origin"])
     except (KeyError, TypeError, ValueError) as error:
         raise ClassifierError(f"{folder / 'metrics.json'} is incomplete or damaged: {error!r}.") from error
-    if bound != results.content_hash:
+    if bound != content_hash:
         raise ClassifierError(f"{folder} holds the answers of another classifier than {run.classifier_dir}.")
     records = _records(run, evaluation)
     answers = _answers(run, evaluation, records, scores)
+    if evaluation == OUT_OF_FOLD:
+        _refuse_others(folder, folds, answers)
     splits = run.splits
     served = _served(splits, evaluation)
     learnt = frozenset(str(row["sha256"]) for row in served) | _learnt_groups(served, evaluation)
     groups = len({one.group for one in answers if one.group})
     paths = {name: str(row["path"]) for name, row in records.items()}
-    compared = _compared(run, letter, results, scores, groups)
+    compared = _compared(run, letter, results[0], scores, groups)
+    if folds:
+        compared = _of_folds(compared, run, results, content_hash)
     digests = frozenset(str(row["sha256"]) for row in served if row["sha256"])
-    return Contender(run, compared, Answers(answers, learnt), origin, paths, digests, _groups(splits))
+    fold_of = {str(row["sha256"]): str(row["fold"]) for row in splits} if evaluation == OUT_OF_FOLD else {}
+    images = frozenset((str(row["sha256"]), str(row["label"])) for row in splits)
+    return Contender(run, compared, Answers(answers, learnt), origin, paths, digests, _groups(splits), fold_of, images)
+
+
+def _content_hash(hashes: Sequence[str]) -> str:
+    """Return the hash of a classifier, or of several that answer together, as `classifier.ensemble` has it."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _refuse_others(folder: Path, folds: Sequence[Run], answers: Sequence[Answer]) -> None:
+    """Raise ClassifierError unless the answers out of fold are those that the folds gave to their test images."""
+    given = {row["record_id"]: row["predicted"] for one in folds for row in one.predictions("test")}
+    if given != {one.record_id: one.predicted for one in answers}:
+        raise ClassifierError(f"{folder} holds other answers than those of the folds; train them anew.")
+
+
+def _of_folds(first: ComparedRun, run: Run, results: Sequence[Results], content_hash: str) -> ComparedRun:
+    """Return what is told of folds: their recipe, the sum of their times, the size of each one's network."""
+    findings = read_json(run.path / FOLDS).get("findings", [])
+    training = replace(
+        first.training,
+        epochs=sum(one.training.epochs for one in results),
+        seconds=sum(one.training.seconds for one in results),
+        images_per_s=None,
+    )
+    return replace(
+        first,
+        title=f"{first.title}, {len(results)} folds",
+        training=training,
+        classifier_hash=content_hash,
+        folds=len(results),
+        history=(),
+        leak=LEAK if any(one.get("name") in LEAKS for one in findings) else "",
+        recipe={**first.recipe, "folds": str(len(results))},  # of the first, with what was left open chosen
+    )
 
 
 def _compared(run: Run, letter: str, results: Results, scores: Scores, groups: int) -> ComparedRun:
@@ -106,7 +190,7 @@ def _compared(run: Run, letter: str, results: Results, scores: Scores, groups: i
         classifier_hash=results.content_hash,
         scores=scores,
         groups=groups,
-        leak="the audit found images of the same groups, or the same images, in training too" if leak else "",
+        leak=LEAK if leak else "",
         history=results.history,
         recipe=recipe_in_words(results.recipe),
     )
@@ -115,7 +199,7 @@ def _compared(run: Run, letter: str, results: Results, scores: Scores, groups: i
 def _records(run: Run, evaluation: str) -> dict[str, dict[str, Any]]:
     """Return record id → its row in splits.csv, or in the evaluation's own list of images."""
     file = run.splits_file
-    if evaluation not in OWN_EVALUATIONS:
+    if evaluation not in (*OWN_EVALUATIONS, OUT_OF_FOLD):
         file = run.evaluation_dir(evaluation) / RECORDS_FILE
         if not file.is_file():
             raise ClassifierError(
@@ -131,6 +215,7 @@ def _answers(run: Run, evaluation: str, records: Mapping[str, dict[str, Any]], s
     """Return the stored answers; ClassifierError when they are not those of the figures."""
     file = run.evaluation_dir(evaluation) / "predictions.csv"
     answers = []
+    names = sorted(scores.classes)
     try:
         for row in run.predictions(evaluation):
             record = records[row["record_id"]]
@@ -142,6 +227,7 @@ def _answers(run: Run, evaluation: str, records: Mapping[str, dict[str, Any]], s
                     row["label"],
                     row["predicted"],
                     float(row["probability"]),
+                    tuple(float(row[f"p:{name}"]) for name in names),
                 )
             )
     except (KeyError, TypeError, ValueError) as error:
@@ -151,13 +237,20 @@ def _answers(run: Run, evaluation: str, records: Mapping[str, dict[str, Any]], s
     told = scores.accuracy.value if scores.accuracy else None
     if strange or not answers or len(answers) != scores.n or told is None or abs(told * scores.n - right) > 1e-6:
         raise ClassifierError(f"{file} is damaged: its answers are not those of the figures in metrics.json.")
+    if not all(0 <= share <= 1 for one in answers for share in one.probabilities):
+        raise ClassifierError(f"{file} is damaged: a probability in it is not between 0 and 1.")
     if len({one.record_id for one in answers}) != len(answers) or not all(one.digest for one in answers):
         raise ClassifierError(f"{file} is damaged: an image stands in it twice, or without its content hash.")
     return tuple(answers)
 
 
 def _served(splits: Sequence[Mapping[str, Any]], evaluation: str) -> list[Mapping[str, Any]]:
-    """Return the rows of splits.csv that served training; for validation images these are the training images alone."""
+    """Return the rows of splits.csv that served training; for validation images these are the training images alone.
+
+    What was said out of fold was said by a run that the image did not serve.
+    """
+    if evaluation == OUT_OF_FOLD:
+        return []
     return [row for row in splits if row["split"] != "test" and (evaluation != "validation" or row["split"] == "train")]
 
 
@@ -166,7 +259,7 @@ def _learnt_groups(served: Sequence[Mapping[str, Any]], evaluation: str) -> froz
 
     The runs' own images come with groups of splits.csv, which two runs need not name alike: `Contender.groups`.
     """
-    if evaluation in OWN_EVALUATIONS:
+    if evaluation in (*OWN_EVALUATIONS, OUT_OF_FOLD):
         return frozenset()
     return frozenset(group_key(row["group"]) for row in served if row["group"])
 

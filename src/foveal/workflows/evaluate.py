@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 from torch import nn
 
 from foveal.classifier import Classifier
+from foveal.classifier.answers import Answers
 from foveal.classifier.artefact import is_ensemble
 from foveal.classifier.classifier import find_folder
 from foveal.classifier.engine import engine_facts
+from foveal.classifier.members import member_probabilities
 from foveal.data.dataset import Dataset
 from foveal.data.load import load, reordered
 from foveal.data.pixels import decode_all, pixel_digests
 from foveal.data.sources.manifest import Columns
 from foveal.data.splits import find_units
 from foveal.errors import AuditError, ClassifierError, DataError, OutputError, UsageError, listed, nearest
-from foveal.evaluation.metrics import measure
-from foveal.evaluation.predictions import RECORDS_FILE, write_predictions, write_records
+from foveal.evaluation.external import beside_internal, recalibrated
+from foveal.evaluation.full import GATE_SCORE, measure_all
+from foveal.evaluation.interval import Estimate
+from foveal.evaluation.predictions import (
+    PREDICTIONS_FILE,
+    RECORDS_FILE,
+    Predictions,
+    write_predictions,
+    write_records,
+)
+from foveal.evaluation.predictions_file import read_predictions
+from foveal.evaluation.uncertainty import uncertainty, wrong_from_right
 from foveal.files import locked, saying_why, write_json
 from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
-from foveal.run import SCHEMA_VERSION, Run
+from foveal.run import SCHEMA_VERSION, Run, read_json
 from foveal.workflows.prepare import refuse_unreadable
 
 OWN_NAMES = ("test", "validation")
+OUT_OF_FOLD = "out-of-fold"
 TRAINED_ON = "trained-on"
 MEMORY_GIB = 4.0  # above this the decoded images are memory-mapped, as in training
 
@@ -46,6 +59,9 @@ def evaluate(
     accept: tuple[str, ...] = (),
     device: str = "auto",
     engine: str = "torch",
+    role: Literal["other", "external"] = "other",
+    recalibrate: bool = False,
+    members: Literal["dropout", "augment", "folds"] | None = None,
     trust: str | None = None,
     network: nn.Module | None = None,
     progress: bool = True,
@@ -63,6 +79,12 @@ def evaluate(
         accept: ``("trained-on",)`` evaluates also on images that served training; the metrics say so.
         device: where to compute.
         engine: what computes, as for `Classifier.load`; the metrics name it, its files and its version.
+        role: ``external``: images of another place, kept apart from the internal figures and held against them: how
+            classes and confidences are distributed in both, and how much the accuracy differs.
+        recalibrate: external only: also tell what a calibration fitted on these images would do, cross-fitted. The
+            classifier stays as it is.
+        members: also ask several times (with dropout left on, of augmented views, or the folds of an ensemble), and
+            tell how well their disagreement tells wrong answers from right ones.
         network: as for `Classifier.load`, of a classifier whose network was handed over.
         trust: as for `Classifier.load`.
         progress: whether to show progress on standard error.
@@ -75,6 +97,8 @@ def evaluate(
             raise UsageError(
                 f'There is no finding "{one}" to accept here, only {TRAINED_ON}.{nearest(one, [TRAINED_ON])}'
             )
+    if recalibrate and role != "external":
+        raise UsageError("Recalibration is for external images (--as external); the run's own are calibrated already.")
     folder = Path(run) if is_ensemble(Path(run)) else find_folder(Path(run))
     home = Run(folder.parent if folder.name == "classifier" and (folder.parent / "recipe.toml").is_file() else folder)
     classifier = Classifier.load(folder, device=device, trust=trust, network=network, engine=engine)
@@ -115,15 +139,51 @@ def evaluate(
         with locked(home.path):
             if home.evaluation_dir(name).exists():  # another process was faster
                 raise OutputError(f"{home.evaluation_dir(name)} exists already; choose another --name.")
-            answers = Answers(classifier.probabilities(pixels, kept), engine_of(classifier, home))
-            return write_evaluation(home, name, classifier, used, answers, np.arange(len(kept)), units, note=note)
+            answered = Answered(classifier.answer(pixels, kept), engine_of(classifier, home))
+            told = _Beside(home, role == "external", recalibrate)
+            if members is not None:
+                told.members = member_probabilities(classifier, pixels[kept], members)
+                told.kind = members
+            return write_evaluation(
+                home, name, classifier, used, answered, np.arange(len(kept)), units, note=note, beside=told
+            )
+
+
+@dataclass(eq=False)
+class _Beside:
+    """What an evaluation says beside the figures themselves."""
+
+    home: Run
+    external: bool
+    recalibrate: bool
+    members: np.ndarray | None = None  # (M, N, C)
+    kind: str = ""
+
+    def __call__(self, here: Predictions, measured: Mapping[str, Any]) -> dict[str, Any]:
+        told = _beside_internal(self.home, self.recalibrate, here, measured) if self.external else {}
+        if self.members is not None:
+            found = wrong_from_right(uncertainty(self.members), here.labels, here.units)
+            told["uncertainty"] = {"members": self.kind, "passes": len(self.members), **found.to_dict()}
+        return told
+
+
+def _beside_internal(home: Run, recalibrate: bool, here: Predictions, measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an external evaluation says beside the figures themselves."""
+    internal = OUT_OF_FOLD if is_ensemble(home.path) else "test"
+    folder = home.evaluation_dir(internal)
+    there = read_predictions(folder / PREDICTIONS_FILE, here.classes)
+    accuracies = [Estimate(**one["accuracy"]) for one in (measured, read_json(folder / "metrics.json"))]
+    told: dict[str, Any] = {"external": beside_internal(here, accuracies[0], there, accuracies[1]).to_dict()}
+    if recalibrate:
+        told["recalibrated"] = recalibrated(here)
+    return told
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Answered:
     """What a classifier answered, and what computed it."""
 
-    probabilities: np.ndarray  # (N, classes)
+    answers: Answers
     engine: dict[str, Any]  # its name, and what tells it apart
 
 
@@ -139,33 +199,33 @@ def write_evaluation(
     name: str,
     classifier: Classifier,
     dataset: Dataset,
-    answers: Answers,
+    answered: Answered,
     records: np.ndarray,
     units: np.ndarray,
     *,
     note: str = "",
+    beside: Callable[[Predictions, Mapping[str, Any]], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Write what `classifier` answered as ``evaluations/<name>/``, as a whole, and return the metrics.
 
     The answers are to the images at `records` of `dataset`; `units` (N,) is the number of each one's group, copies
     joined.
     """
-    probabilities = answers.probabilities
-    labels = dataset.labels[records]
-    metrics = measure(labels, probabilities, classifier.classes, units.astype(str)).to_dict()
+    predictions = _predictions(classifier, dataset, answered.answers, records, units)
+    metrics = measure_all(predictions, classifier.decisions)
+    metrics |= beside(predictions, metrics) if beside is not None else {}
     metrics["note"] = " ".join(part for part in (metrics["note"], note) if part)
     header = {
         "schema_version": SCHEMA_VERSION,
         "classifier": classifier.hash,
-        **answers.engine,
+        **answered.engine,
         "dataset": {"name": dataset.name, "origin": dataset.origin},
     }
     folder = run.evaluation_dir(name)
     part = folder.with_name(f".{name}.part")
     shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
     try:
-        ids = dataset.record_ids[records].tolist()
-        write_predictions(part / "predictions.csv", ids, labels, probabilities, classifier.classes)
+        write_predictions(part / PREDICTIONS_FILE, predictions)
         if name not in OWN_NAMES:  # splits.csv tells it of the run's own images
             write_records(part / RECORDS_FILE, _record_columns(dataset, records))
         write_json(part / "metrics.json", {**header, **metrics})
@@ -175,6 +235,27 @@ def write_evaluation(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return metrics
+
+
+def _predictions(
+    classifier: Classifier, dataset: Dataset, answers: Answers, records: np.ndarray, units: np.ndarray
+) -> Predictions:
+    """Return what is stored of `answers` to the images at `records` of `dataset`."""
+    columns: dict[str, np.ndarray] = {}
+    if (dataset.sources != "").any():
+        columns["source"] = dataset.sources[records]
+    if answers.gate_scores is not None:
+        columns[GATE_SCORE] = np.array([f"{score:.6f}" for score in answers.gate_scores.tolist()])
+    return Predictions(
+        classifier.classes,
+        tuple(dataset.record_ids[records].tolist()),
+        dataset.labels[records],
+        answers.probabilities,
+        answers.raw if classifier.decisions.calibration is not None else None,
+        units.astype(str),
+        answers.abstained if answers.gate_scores is not None else None,
+        columns,
+    )
 
 
 def _record_columns(dataset: Dataset, records: np.ndarray) -> list[list[str]]:

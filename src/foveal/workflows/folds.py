@@ -23,11 +23,14 @@ from typing import Any
 import numpy as np
 
 from foveal.classifier.artefact import FOLDS as PLAN
+from foveal.classifier.decisions import Decisions
 from foveal.data.dataset import Dataset
 from foveal.data.splits import hold_out, make_folds
 from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
-from foveal.evaluation.metrics import measure
-from foveal.evaluation.predictions import write_predictions
+from foveal.evaluation.conformal_fitting import cross_conformal
+from foveal.evaluation.full import measure_all
+from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
+from foveal.evaluation.predictions_file import read_predictions
 from foveal.evaluation.spread import Spread, spread
 from foveal.files import locked, saying_why, write_csv, write_json
 from foveal.models.foreign.entry import refuse_untrusted
@@ -186,7 +189,7 @@ def _carry_on(home: Path, prepared: Prepared, assigned: np.ndarray, recipe: Reci
                 begin(dataset, own, run.path, progress, announce=number == 1)
         except Interrupted as error:
             raise interrupted(home, recipe.model) from error
-    return _summed(home, prepared, runs)
+    return _summed(home, prepared, runs, recipe)
 
 
 def _divided(prepared: Prepared, assigned: np.ndarray, number: int, recipe: Recipe) -> Dataset:
@@ -205,26 +208,23 @@ def _numbered(units: np.ndarray) -> np.ndarray:
     return numbers
 
 
-def _summed(home: Path, prepared: Prepared, runs: Sequence[Run]) -> Folds:
+def _summed(home: Path, prepared: Prepared, runs: Sequence[Run], recipe: Recipe) -> Folds:
     """Put the predictions of all folds together, measure them, and write the page."""
     dataset = prepared.dataset
-    classes = dataset.classes
-    chances = np.zeros((len(dataset), len(classes)))
-    asked = np.zeros(len(dataset), np.int64)
-    row_of = {record_id: row for row, record_id in enumerate(dataset.record_ids.tolist())}
-    for run in runs:
-        for row in run.predictions("test"):
-            place = row_of[row["record_id"]]
-            chances[place] = [float(row[f"p:{name}"]) for name in classes]
-            asked[place] += 1
-    if (asked != 1).any():
-        raise ClassifierError(
-            f"The folds in {home} did not test every image once ({int((asked != 1).sum()):,} of {len(dataset):,} are "
-            f"missing or twice); train them anew."
-        )
-    metrics = measure(dataset.labels, chances, classes, prepared.units.astype(str)).to_dict()
+    predictions = _out_of_fold(home, prepared, runs)
+    fold_of = predictions.columns["fold"]
+    metrics = measure_all(predictions)
+    sets, found = cross_conformal(
+        predictions.labels,
+        predictions.probabilities,
+        fold_of,
+        prepared.units,
+        classes=predictions.classes,
+        alpha=round(1 - recipe.coverage, 9),
+    )
+    metrics["sets"] = {**sets.to_dict(), "found": found.to_dict()}
     folder = Run(home).evaluation_dir(OUT_OF_FOLD)
-    write_predictions(folder / "predictions.csv", dataset.record_ids.tolist(), dataset.labels, chances, classes)
+    write_predictions(folder / PREDICTIONS_FILE, predictions)
     write_json(folder / "metrics.json", {"schema_version": SCHEMA_VERSION, **metrics})
     accuracies = [float(run.metrics["test"]["accuracy"]["value"]) for run in runs]
     tested = [int(run.metrics["test"]["n"]) for run in runs]
@@ -238,9 +238,40 @@ def _summed(home: Path, prepared: Prepared, runs: Sequence[Run]) -> Folds:
             "mean": folds.test_accuracy.mean.to_dict(),
             "standard_deviation": folds.test_accuracy.deviation,
         },
+        "decisions": Decisions(sets=sets).to_dict(),
         "findings": [finding.to_dict() for finding in prepared.findings],
         "told_without_the_subject": [one.to_dict() for one in prepared.told],
     }
     write_json(home / PLAN, {**plan, **figures})
     write_folds_page(folds.page_file, runs, metrics, folds.test_accuracy, prepared.findings)
     return folds
+
+
+def _out_of_fold(home: Path, prepared: Prepared, runs: Sequence[Run]) -> Predictions:
+    """Return what was said of every image by the run that had not seen it, in the order of the records."""
+    dataset, classes = prepared.dataset, prepared.dataset.classes
+    parts = [read_predictions(run.evaluation_dir("test") / PREDICTIONS_FILE, classes) for run in runs]
+    row_of = {record_id: row for row, record_id in enumerate(dataset.record_ids.tolist())}
+    order = np.array([row_of[one] for part in parts for one in part.record_ids], np.int64)
+    if not np.array_equal(np.sort(order), np.arange(len(dataset))):
+        wrong = len(set(range(len(dataset))) ^ set(order.tolist())) or len(order) - len(dataset)
+        raise ClassifierError(
+            f"The folds in {home} did not test every image once ({wrong:,} of {len(dataset):,} are missing or twice); "
+            f"train them anew."
+        )
+    place = np.argsort(order)
+    raw = [part.raw for part in parts if part.raw is not None]
+    columns = {
+        "fold": np.repeat([str(number) for number, _ in enumerate(parts, 1)], [len(part) for part in parts])[place]
+    }
+    if (dataset.sources != "").any():
+        columns["source"] = dataset.sources
+    return Predictions(
+        classes,
+        tuple(dataset.record_ids.tolist()),
+        dataset.labels,
+        np.concatenate([part.probabilities for part in parts])[place],
+        np.concatenate(raw)[place] if len(raw) == len(parts) else None,
+        prepared.units.astype(str),
+        columns=columns,
+    )

@@ -15,7 +15,7 @@ from foveal.audit.cheap import check_names
 from foveal.audit.finding import Finding
 from foveal.audit.names import NAMES
 from foveal.audit.shortcuts import Told
-from foveal.data.dataset import SPLITS, Dataset
+from foveal.data.dataset import KNOWN_SPLITS, SPLITS, Dataset
 from foveal.data.images import ImageArray
 from foveal.data.pixels import decode_all, mean_and_std, pixel_digests
 from foveal.data.splits import Split, find_units, make_split, refuse_absent_given
@@ -181,6 +181,7 @@ def _drawn_split(
         seed=recipe.seed if recipe.split_seed is None else recipe.split_seed,
         validation=recipe.validation,
         test=recipe.test,
+        calibration=recipe.calibration,
         split_by=recipe.split_by,
         copies=copies,
         near=near,
@@ -232,11 +233,15 @@ def describe_audit(prepared: Prepared) -> dict[str, Any]:
         "split": {
             "by": split.by,
             "sentences": list(split.sentences),
-            "counts": {name: _class_counts(dataset, split.indices(name)) for name in SPLITS},
+            "counts": {name: _class_counts(dataset, split.indices(name)) for name in _named(split)},
         },
         "findings": [finding.to_dict() for finding in prepared.findings],
         "told_without_the_subject": [one.to_dict() for one in prepared.told],
     }
+
+
+def _named(split: Split) -> list[str]:
+    return [name for name in KNOWN_SPLITS if name in SPLITS or len(split.indices(name))]
 
 
 def _class_counts(dataset: Dataset, rows: np.ndarray) -> dict[str, int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from foveal.classifier import Classifier
-from foveal.classifier.inference import logits, probabilities
+from foveal.classifier.answers import Raw
+from foveal.classifier.inference import logits_and_features, probabilities
 from foveal.engines.trunk import TorchTrunk, engine_version
 from foveal.features import GIB, Features
 from foveal.models.cut import Cut, cut_before, cut_below
@@ -22,7 +23,6 @@ from foveal.training.loop import Fit, fit_stages
 from foveal.training.recipe import Recipe
 from foveal.training.stage import TrainingData, TrainingStage, as_it_is
 from foveal.training.transfer import head_recipe, second_stage
-from foveal.workflows.evaluate import Answers
 from foveal.workflows.prepare import Prepared
 from foveal.workflows.start_weights import load_start
 from foveal.workflows.started import Started
@@ -111,8 +111,8 @@ def _bytes(cut: Cut, preprocess: Preprocess) -> int:
     return TorchTrunk(cut.trunk, next(cut.trunk.parameters()).device)(np.zeros((1, *shape), np.float32)).nbytes
 
 
-def answers(classifier: Classifier, transferred: Transferred, engine: str, rows: np.ndarray) -> Answers | None:
-    """Return what `classifier`, made of what was `transferred`, answers to the images at `rows`, by their features.
+def raw_answers(network: Network, transferred: Transferred, rows: np.ndarray) -> Raw | None:
+    """Return what `network`, made of what was `transferred`, says of the images at `rows`, by their features.
 
     None where its best stage learned from the images themselves.
     """
@@ -120,8 +120,12 @@ def answers(classifier: Classifier, transferred: Transferred, engine: str, rows:
     if below is None:
         return None
     cut, features = below
-    head = cut_before(classifier.network, cut.step).head
-    device = next(classifier.network.parameters()).device
-    values = logits(head, as_it_is, features.values, rows=rows, device=device)
-    facts = {"engine": engine, "engine_version": engine_version(engine), "from_features": True}
-    return Answers(probabilities(values), facts)
+    head = cut_before(network, cut.step).head
+    device = next(network.parameters()).device
+    values, entering = logits_and_features(head, as_it_is, features.values, rows=rows, device=device)
+    return Raw(probabilities(values), values.numpy(), entering)
+
+
+def features_facts(engine: str) -> dict[str, Any]:
+    """Return what an evaluation records where the answers came from features that `engine` had computed."""
+    return {"engine": engine, "engine_version": engine_version(engine), "from_features": True}

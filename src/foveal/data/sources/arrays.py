@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from foveal.data.dataset import SPLITS, Dataset, unknown
+from foveal.data.dataset import KNOWN_SPLITS, Dataset, unknown
 from foveal.data.images import as_image_array
 from foveal.data.sources.folders import SPLIT_NAMES
 from foveal.errors import DataError, listed
@@ -94,7 +94,7 @@ def _splits(values: object | None, count: int) -> np.ndarray:
     column = _column(values, "splits", count).tolist()
     strange = sorted({name for name in column if name and name.lower() not in SPLIT_NAMES})
     if strange:
-        raise DataError(f"splits holds {', '.join(strange[:5])}; it may hold {', '.join(SPLITS)} or nothing.")
+        raise DataError(f"splits holds {', '.join(strange[:5])}; it may hold {', '.join(KNOWN_SPLITS)} or nothing.")
     return np.array([SPLIT_NAMES.get(name.lower(), "") for name in column])
 
 

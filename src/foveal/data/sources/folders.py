@@ -20,6 +20,7 @@ SPLIT_NAMES = {
     "validation": "validation",
     "test": "test",
     "testing": "test",
+    "calibration": "calibration",
 }
 
 

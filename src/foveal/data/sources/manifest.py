@@ -250,7 +250,7 @@ def _fault(cell: dict[str, str], record_id: str, folder: str, classes: Sequence[
     if classes is not None and label not in classes:
         return f'unknown label "{label}".{nearest(label, classes)}'
     if split and split.lower() not in SPLIT_NAMES:
-        return f'unknown split "{split}"; it may be train, validation or test'
+        return f'unknown split "{split}"; it may be train, validation, test or calibration'
     return None
 
 

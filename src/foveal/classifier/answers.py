@@ -1,0 +1,76 @@
+"""All that a classifier says of some images at once, and of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from foveal.classifier.decisions import Decisions
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """What the network alone says of N images."""
+
+    probabilities: np.ndarray  # (N, C) float64, before calibration
+    logits: np.ndarray  # (N, C) float32
+    features: np.ndarray | None  # (N, D) float32 that enter the last layer; None where they were not asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a classifier says of N images."""
+
+    raw: np.ndarray  # (N, C) probabilities before calibration
+    probabilities: np.ndarray  # (N, C), calibrated
+    labels: np.ndarray  # (N,) index of the class that is answered
+    sets: np.ndarray | None  # (N, C) bool: which classes the prediction set holds; None where there are none
+    abstained: np.ndarray  # (N,) str: why no answer should be relied on; empty where one can be
+    gate_scores: np.ndarray | None  # (N,): from 1 on the image is out of domain; None without a gate
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """The entropy (N,) of the probabilities, in nats."""
+        p = np.maximum(self.probabilities, 1e-12)
+        entropy: np.ndarray = -(p * np.log(p)).sum(axis=1)
+        return entropy
+
+    def rows(self) -> Iterator[Said]:
+        """Yield what is said of each image."""
+        uncertainty = self.uncertainty.tolist()
+        for row in range(len(self.labels)):
+            in_set = None if self.sets is None else self.sets[row]
+            label, abstained = int(self.labels[row]), str(self.abstained[row])
+            yield Said(self.probabilities[row], label, in_set, abstained, uncertainty[row])
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What a classifier says of one image."""
+
+    probabilities: np.ndarray  # (C,)
+    label: int
+    in_set: np.ndarray | None  # (C,) bool
+    abstained: str
+    uncertainty: float  # nats
+
+
+def answers_of(decisions: Decisions, raw: Raw, pixels: Callable[[], np.ndarray]) -> Answers:
+    """Return what `decisions` make of `raw`, said of the uint8 images (N, H, W, C) that `pixels` gives where needed.
+
+    It abstains where the gate takes an image for out of domain.
+    """
+    probabilities = decisions.calibrated(raw.probabilities)
+    sets = decisions.sets.sets(probabilities) if decisions.sets is not None else None
+    abstained = np.full(len(probabilities), "", object)
+    scores = None
+    if decisions.gate is not None and len(probabilities):
+        seen = decisions.gate.assess(pixels(), raw.features, raw.logits)
+        scores = seen.scores.max(axis=1)
+        for row, reason in seen.reasons.items():
+            abstained[row] = reason
+    return Answers(
+        raw.probabilities, probabilities, decisions.labels(probabilities), sets, abstained.astype(str), scores
+    )

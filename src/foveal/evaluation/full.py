@@ -1,0 +1,77 @@
+"""Everything that stored predictions say, in one pass: the figures, calibration, decisions, doubt, slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from foveal.classifier.decisions import Decisions
+from foveal.evaluation.calibration import calibration_measures
+from foveal.evaluation.class_metrics import share_of_all
+from foveal.evaluation.conformal_fitting import coverage
+from foveal.evaluation.decision_curve import decision_curve
+from foveal.evaluation.metrics import measure
+from foveal.evaluation.predictions import Predictions
+from foveal.evaluation.selective import risk_coverage
+from foveal.evaluation.slices import slices
+from foveal.evaluation.thresholds import at_operating_point
+
+GATE_SCORE = "gate_score"
+MOST_CURVES = 5  # decision curves of so many classes
+
+
+def measure_all(
+    predictions: Predictions,
+    decisions: Decisions | None = None,
+    *,
+    prevalence: Mapping[str, float] | None = None,
+    by: tuple[str, ...] | None = None,
+) -> dict[str, Any]:
+    """Return the JSON object of an evaluation's metrics.json, from `predictions` and what was decided beforehand.
+
+    `by` names the columns that slices are made of; by default the column ``source``, where there is one.
+    """
+    labels, p, units, classes = predictions.labels, predictions.probabilities, predictions.units, predictions.classes
+    found = measure(labels, p, classes, units, prevalence=prevalence).to_dict()
+    found["calibration"] = _calibration(predictions, decisions)
+    found["doubt"] = risk_coverage(labels, p, units).to_dict()
+    found["decision_curves"] = [
+        decision_curve(labels, p, classes, name, units).to_dict()
+        for name in _acted_upon(classes, decisions)
+        if 0 < (labels == classes.index(name)).sum() < len(labels)
+    ]
+    if decisions is not None and decisions.operating is not None:
+        found["operating"] = at_operating_point(decisions.operating, labels, p, classes, units).to_dict()
+    if decisions is not None and decisions.sets is not None:
+        in_set = decisions.sets.sets(p)
+        found["sets"] = {**decisions.sets.to_dict(), "found": coverage(labels, in_set, classes, units).to_dict()}
+    if GATE_SCORE in predictions.columns:
+        fired = predictions.columns[GATE_SCORE].astype(float) >= 1
+        found["gate"] = {"alarms": int(fired.sum()), "share": share_of_all(fired, units).to_dict()}
+    columns = by if by is not None else tuple(name for name in ("source",) if name in predictions.columns)
+    found["slices"] = [
+        slices(name, predictions.columns[name], labels, p, classes, units).to_dict()
+        for name in columns
+        if len(set(predictions.columns[name].tolist())) > 1
+    ]
+    return found
+
+
+def _acted_upon(classes: tuple[str, ...], decisions: Decisions | None) -> tuple[str, ...]:
+    """Return the classes whose finding may be acted upon: that of the operating point, else all of a few."""
+    if decisions is not None and decisions.operating is not None and decisions.operating.positive is not None:
+        return (decisions.operating.positive,)
+    return classes if len(classes) <= MOST_CURVES else ()
+
+
+def _calibration(predictions: Predictions, decisions: Decisions | None) -> dict[str, Any]:
+    """Return how well the probabilities are calibrated, and how well they were before they were."""
+    labels, units, classes = predictions.labels, predictions.units, predictions.classes
+    after = calibration_measures(labels, predictions.probabilities, classes, units)
+    told: dict[str, Any] = {"sentence": after.sentence, "after": after.to_dict(), "before": None, "method": None}
+    if decisions is not None and decisions.calibration is not None:
+        told["method"] = decisions.calibration.method
+        told["reason"] = decisions.calibration.facts.get("reason", "")
+    if predictions.raw is not None and told["method"] not in (None, "none"):
+        told["before"] = calibration_measures(labels, predictions.raw, classes, units).to_dict()
+    return told

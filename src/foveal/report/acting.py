@@ -1,0 +1,114 @@
+"""What the report says of acting on the answers: an operating point, the ROC curve, net benefit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from foveal.evaluation.thresholds import roc_points
+from foveal.report.figures import cell
+from foveal.report.frame import Frame
+from foveal.report.results import Results
+from foveal.report.wording import percent, quoted
+
+MOST_CURVES = 6
+RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV"}
+
+
+def conclusion(measured: Mapping[str, Any]) -> str:
+    """Return what was decided beforehand, and what it does on the test images."""
+    operating = measured.get("operating")
+    if operating is None:
+        return (
+            "The most probable class is answered: no operating point was asked for (`--operating-point`). The curves "
+            "show what others would give."
+        )
+    rule, binary = operating["operating"], operating["binary"]
+    if binary is None:
+        return (
+            f"The class is decided by the rule {rule['rule']}; {cell(operating['accuracy'])} of its answers are right."
+        )
+    reached = ", ".join(f"{title} {cell(binary[key])}" for key, title in RATES.items())
+    return (
+        f"{quoted(rule['positive'])} is answered from a probability of {percent(rule['threshold'])} on, "
+        f"chosen on {rule['split']} for: {rule['requirement']['words']}. On the test images that gives {reached}, and "
+        f"{cell(operating['accuracy'])} right over all classes."
+    )
+
+
+def positive_of(measured: Mapping[str, Any]) -> str | None:
+    """Return the class that an operating point is for; None without one."""
+    operating = measured.get("operating")
+    return None if operating is None else operating["operating"].get("positive")
+
+
+def roc_drawings(results: Results) -> list[Markup]:
+    """Return the ROC curve of the class that is acted upon, or of each of a few classes."""
+    answers = [answer for answer in results.answers if answer.shares]
+    if not answers:
+        return []
+    positive = positive_of(results.measured)
+    named = list(results.test.classes) if positive is None else [positive]
+    labels = np.array([answer.label for answer in answers], object)
+    drawn = []
+    for name in named[:MOST_CURVES] if len(named) <= MOST_CURVES else []:
+        is_class = labels == name
+        if not is_class.any() or is_class.all():
+            continue
+        score = np.array([answer.shares[results.test.classes.index(name)] for answer in answers])
+        drawn.append(_roc(name, roc_points(is_class, score), results.measured))
+    return drawn
+
+
+def _roc(
+    name: str,
+    points: Sequence[tuple[float, float]],
+    measured: Mapping[str, Any],
+) -> Markup:
+    frame = Frame(f"ROC: {_short(name)}", "1 − specificity", "sensitivity")
+    auc = measured["per_class"][name].get("auc")
+    marks = []
+    if name == positive_of(measured):
+        reached = measured["operating"]["binary"]
+        marks.append(
+            frame.dot(1 - reached["specificity"]["value"], reached["sensitivity"]["value"], "chosen", radius=5.5)
+        )
+    words = f"Area {cell(auc)}."
+    return frame.drawing(
+        frame.path([(0, 0), (1, 1)], "ideal"),
+        frame.path(points, "model"),
+        *marks,
+        frame.words(0.98, 0.06, f"AUC {cell(auc)}"),
+        summary=words,
+    )
+
+
+def benefit_drawing(curve: Mapping[str, Any]) -> Markup:
+    """Return the net benefit of acting on the classifier, on everybody and on nobody."""
+    ends = (curve["model_low"] or curve["model"], curve["model_high"] or curve["model"])
+    high = max(0.02, curve["all"][0], *ends[1]) * 1.05
+    low = -0.25 * high
+    frame = Frame(
+        f"Net benefit: {_short(curve['positive'])}",
+        "threshold probability",
+        "net benefit",
+        low,
+        high,
+        lambda tick: f"{tick:.2f}",
+    )
+    at = curve["thresholds"]
+    everybody = [(x, y) for x, y in zip(at, curve["all"], strict=True) if y >= low]
+    return frame.drawing(
+        frame.band(list(zip(at, *ends, strict=True)), "model"),
+        frame.path([(0, 0), (1, 0)], "none"),
+        frame.path(everybody, "other") if len(everybody) > 1 else Markup(""),
+        frame.path(list(zip(at, curve["model"], strict=True)), "model"),
+        summary="Solid: acting on the classifier. Dashed: acting on everybody. Dotted: on nobody.",
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else name[:23] + "…"

@@ -1,0 +1,56 @@
+"""All figures of an evaluation as rows and cells of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from foveal.evaluation.interval import Estimate
+from foveal.report.wording import NOTHING, interval, percent
+
+FIGURES = {
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy (mean recall)",
+    "mcc": "Matthews correlation",
+    "kappa": "Cohen's κ",
+    "auc_macro": "ROC AUC, one against the rest, macro",
+    "auc_micro": "ROC AUC, micro",
+    "average_precision_macro": "Average precision, macro",
+    "brier": "Brier score (0 to 2, 0 is best)",
+}
+CLASS_FIGURES = {
+    "recall": "Sensitivity",
+    "specificity": "Specificity",
+    "precision": "PPV",
+    "npv": "NPV",
+    "f1_interval": "F1",
+    "auc": "ROC AUC",
+    "average_precision": "Average precision",
+}
+
+
+def estimate_of(entry: Mapping[str, Any] | None) -> Estimate | None:
+    """Return the estimate in an object of metrics.json; None for none."""
+    if entry is None or entry.get("value") is None:
+        return None
+    value, low, high, level = (float(entry[name]) for name in ("value", "low", "high", "level"))
+    return Estimate(value, low, high, level, str(entry["method"]))
+
+
+def all_figures(measured: Mapping[str, Any]) -> Iterator[tuple[str, Estimate]]:
+    """Yield the name and the estimate of every figure of the whole that was measured."""
+    found = {title: measured.get(key) for key, title in FIGURES.items()}
+    found |= {f"Top-{k} accuracy": entry for k, entry in measured.get("top_k", {}).items()}
+    found |= {
+        {"loss": "Log loss", "macro_f1": "Macro F1"}[key]: entry for key, entry in measured.get("intervals", {}).items()
+    }
+    for name, entry in found.items():
+        estimate = estimate_of(entry)
+        if estimate is not None:
+            yield name, estimate
+
+
+def cell(entry: Mapping[str, Any] | None) -> str:
+    """Return the value and interval of one figure of a class."""
+    estimate = estimate_of(entry)
+    return NOTHING if estimate is None else f"{percent(estimate.value)} ({interval(estimate)})"
