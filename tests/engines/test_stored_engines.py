@@ -123,7 +123,7 @@ def test_a_file_that_was_changed_is_refused(run, file):
 
 def test_an_engine_of_another_classifier_is_refused(run, fruit, tmp_path):
     other = foveal.train(fruit, model="simple_cnn", out=tmp_path / "other", epochs=1, seed=5, threads=1, progress=False)
-    for name in ("classifier.json", "weights.safetensors"):
+    for name in ("classifier.json", "weights.safetensors", "gate.safetensors"):
         shutil.copy(other.classifier_dir / name, run / "classifier" / name)
     for engine in ("onnx", "auto"):
         with pytest.raises(ClassifierError, match="belongs to another classifier") as caught:
