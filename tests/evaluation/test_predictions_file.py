@@ -38,7 +38,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert np.array_equal(found.labels, given.labels)
     assert np.allclose(found.probabilities, given.probabilities, atol=1e-12)
     assert found.raw is not None and given.raw is not None and np.allclose(found.raw, given.raw, atol=1e-12)
-    assert found.units is not None and found.units.tolist() == given.units.tolist()  # type: ignore[union-attr]
+    assert found.units is not None and given.units is not None and found.units.tolist() == given.units.tolist()
     assert set(found.columns) == {"site"}
 
 

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from chromium import ARGUMENTS, CHROMIUM, contrasts, needs_chromium
 from test_comparison_page import comparison, run
 
 from foveal.report.comparison_page import write_comparison
 
 sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run"),
-]
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")]
-
-CONTRAST = """() => {
-  const rgb = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
-  const light = (colour) => rgb(colour).map((one) => one / 255)
-    .map((one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, one, index) => sum + one * [0.2126, 0.7152, 0.0722][index], 0);
-  return [...document.querySelectorAll('.mark')].map((mark) => {
-    const style = getComputedStyle(mark);
-    const [low, high] = [light(style.color), light(style.backgroundColor)].sort((a, b) => a - b);
-    return (high + 0.05) / (low + 0.05);
-  });
-}"""
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 def test_the_page_in_light_and_dark_on_desk_and_phone(tmp_path, picture):
@@ -49,7 +31,7 @@ def test_the_page_in_light_and_dark_on_desk_and_phone(tmp_path, picture):
                 page.on("pageerror", lambda error: said.append(str(error)))
                 page.goto(path.as_uri())
                 assert page.evaluate("document.documentElement.scrollWidth") == width
-                assert min(page.evaluate(CONTRAST)) >= 4.5  # the letter on the colour of its run
+                assert min(page.evaluate(contrasts(".mark"))) >= 4.5  # the letter on the colour of its run
                 rows = page.locator(".forest").first.locator(".forest-row")
                 places = rows.evaluate_all("rows => rows.map(row => Math.round(row.getBoundingClientRect().left))")
                 assert len(set(places)) == 1  # all intervals lie on one scale

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 
 import pytest
+from chromium import ARGUMENTS, CHROMIUM, needs_chromium
 
+import foveal
 from foveal.report import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api")
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run"),
-]
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +141,45 @@ def contrast(first: str, second: str) -> float:
 
     darker, lighter = sorted((luminance(first), luminance(second)))
     return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("decided") / "run"
+    options = {"epochs": 2, "calibration": 0.15, "operating_point": "8: sensitivity 0.9"}
+    return foveal.train("digits", model="lenet5", out=out, progress=False, **options)
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_what_is_decided_can_be_looked_into(browser, trained, width, scheme):
+    said: list[str] = []
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(trained.report_file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+    numbers = "[...document.querySelectorAll('[data-cell]')].map(cell => Number(cell.textContent))"
+    before = page.evaluate(numbers)
+    assert page.locator("#positive").input_value() == "8"
+    page.locator("#at").focus()
+    page.keyboard.press("Home")  # a threshold of 0: everything is an 8
+    after = page.evaluate(numbers)
+    assert sum(after) == sum(before) == 270
+    assert all(number == 0 for at, number in enumerate(after) if at % 10 != 8)
+    assert "sensitivity 100.0 %" in page.locator("#rates").inner_text()
+    page.locator("#back").click()
+    assert page.evaluate(numbers) == before and page.locator("#rates").inner_text() == ""
+
+    shown = page.locator("[data-bin]").last
+    shown.focus()
+    page.keyboard.press("Enter")
+    assert shown.get_attribute("aria-pressed") == "true"
+    stored = json.loads((trained.path / "metrics.json").read_text())["test"]["calibration"]["after"]["equal_width"]
+    assert page.locator("#bin-pictures li").count() == min(24, stored[-1]["n"])
+    first = page.locator("#mistakes .record").first.inner_text()
+    page.locator("#turn").click()
+    assert page.locator("#mistakes .record").last.inner_text() == first
+    context.close()
+    assert not said

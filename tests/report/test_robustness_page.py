@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import ARGUMENTS, CHROMIUM, contrasts, needs_chromium
 from PIL import Image
 
 from foveal.data.corruptions import CORRUPTIONS
@@ -24,23 +24,6 @@ from foveal.evaluation.robustness import (
 )
 from foveal.report.robustness import conclusion, endured, known, points, robustness_figure, robustness_page, shade
 from foveal.web.thumbnails import thumbnail
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
-    *("--disable-sync", "--no-first-run"),
-]
-CONTRAST = """() => {
-  const rgb = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
-  const light = (colour) => rgb(colour).map((one) => one / 255)
-    .map((one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, one, index) => sum + one * [0.2126, 0.7152, 0.0722][index], 0);
-  return [...document.querySelectorAll('td.shade')].map((cell) => {
-    const style = getComputedStyle(cell);
-    const [low, high] = [light(style.color), light(style.backgroundColor)].sort((a, b) => a - b);
-    return (high + 0.05) / (low + 0.05);
-  });
-}"""
 
 
 def made_up(names: list[str] | None = None, label: str = "seven", *, sure: float = 0.9) -> Robustness:
@@ -153,7 +136,7 @@ def test_the_figure_is_svg_in_which_curves_go_by_strength():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed")
+@needs_chromium
 def test_the_page_in_light_and_dark_on_desk_and_phone(tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
     path = tmp_path / "robustness.html"
@@ -168,7 +151,7 @@ def test_the_page_in_light_and_dark_on_desk_and_phone(tmp_path):
             page.on("pageerror", lambda error: said.append(str(error)))
             page.goto(path.as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") == width
-            assert min(page.evaluate(CONTRAST)) >= 4.5
+            assert min(page.evaluate(contrasts("td.shade"))) >= 4.5
             pictures = page.locator(".turned img").evaluate_all("all => all.map(one => one.naturalWidth)")
             assert len(pictures) == 240 and min(pictures) == 28
             summary = page.locator("summary").nth(2)

@@ -10,14 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from foveal.classifier.classifier import Classifier, FailedInput
-    from foveal.classifier.prediction import Prediction, Predictions
+    from foveal.classifier.classifier import Classifier
+    from foveal.classifier.prediction import Prediction
 
-__all__ = ["Classifier", "FailedInput", "Prediction", "Predictions"]
+__all__ = ["Classifier", "Prediction"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'foveal.classifier' has no attribute {name!r}")
-    home = "classifier" if name in ("Classifier", "FailedInput") else "prediction"
-    return getattr(importlib.import_module(f"foveal.classifier.{home}"), name)
+    return getattr(importlib.import_module(f"foveal.classifier.{name.lower()}"), name)

@@ -9,6 +9,8 @@ import numpy as np
 
 from foveal.classifier.decisions import Decisions
 
+AT_ONCE = 256  # images that the gate looks at together
+
 
 @dataclass(frozen=True, eq=False)
 class Raw:
@@ -33,9 +35,7 @@ class Answers:
     @property
     def uncertainty(self) -> np.ndarray:
         """The entropy (N,) of the probabilities, in nats."""
-        p = np.maximum(self.probabilities, 1e-12)
-        entropy: np.ndarray = -(p * np.log(p)).sum(axis=1)
-        return entropy
+        return entropy(self.probabilities)
 
     def rows(self) -> Iterator[Said]:
         """Yield what is said of each image."""
@@ -57,8 +57,14 @@ class Said:
     uncertainty: float  # nats
 
 
-def answers_of(decisions: Decisions, raw: Raw, pixels: Callable[[], np.ndarray]) -> Answers:
-    """Return what `decisions` make of `raw`, said of the uint8 images (N, H, W, C) that `pixels` gives where needed.
+def entropy(p: np.ndarray) -> np.ndarray:
+    """Return − Σ p ln p over the last axis of `p`, in nats, where 0 · ln 0 = 0."""
+    summed: np.ndarray = np.maximum(-(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1), 0.0)
+    return summed
+
+
+def answers_of(decisions: Decisions, raw: Raw, pixels: Callable[[slice], np.ndarray]) -> Answers:
+    """Return what `decisions` make of `raw`, said of N uint8 images, of which `pixels` gives a part where needed.
 
     It abstains where the gate takes an image for out of domain.
     """
@@ -67,10 +73,14 @@ def answers_of(decisions: Decisions, raw: Raw, pixels: Callable[[], np.ndarray])
     abstained = np.full(len(probabilities), "", object)
     scores = None
     if decisions.gate is not None and len(probabilities):
-        seen = decisions.gate.assess(pixels(), raw.features, raw.logits)
-        scores = seen.scores.max(axis=1)
-        for row, reason in seen.reasons.items():
-            abstained[row] = reason
+        scores = np.empty(len(probabilities))
+        for start in range(0, len(probabilities), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            features = raw.features[part] if raw.features is not None else None
+            seen = decisions.gate.assess(pixels(part), features, raw.logits[part])
+            scores[part] = seen.scores.max(axis=1)
+            for row, reason in seen.reasons.items():
+                abstained[start + row] = reason
     return Answers(
         raw.probabilities, probabilities, decisions.labels(probabilities), sets, abstained.astype(str), scores
     )

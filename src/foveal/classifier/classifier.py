@@ -219,7 +219,7 @@ class Classifier:
     def answer(self, pixels: np.ndarray, rows: np.ndarray | None = None) -> Answers:
         """Return all that the classifier says of these images: probabilities, labels, sets, and where it abstains."""
         raw = self.raw(pixels, rows, features=self.decisions.gate is not None)
-        return answers_of(self.decisions, raw, lambda: pixels if rows is None else pixels[rows])
+        return answers_of(self.decisions, raw, lambda part: pixels[part if rows is None else rows[part]])
 
     def raw(self, pixels: np.ndarray, rows: np.ndarray | None = None, *, features: bool = False) -> Raw:
         """Return what the network alone says: probabilities before calibration, logits and, if asked, `features`."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from foveal.classifier.calibration import Calibration
 from foveal.classifier.conformal import ConformalSets
+from foveal.classifier.gate import Gate
 from foveal.classifier.operating import OperatingPoint
-
-if TYPE_CHECKING:
-    from foveal.classifier.gate import Gate
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +49,5 @@ class Decisions:
             Calibration.from_dict(value["calibration"], count) if "calibration" in value else None,
             OperatingPoint.from_dict(value["operating"], classes) if "operating" in value else None,
             ConformalSets.from_dict(value["sets"], count) if "sets" in value else None,
-            _gate(value["gate"], arrays) if "gate" in value else None,
+            Gate.from_dict(value["gate"], arrays) if "gate" in value else None,
         )
-
-
-def _gate(value: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Gate:
-    from foveal.classifier.gate import Gate
-
-    return Gate.from_dict(value, arrays)

@@ -53,6 +53,17 @@ def move_network(network: nn.Module, device: torch.device, *, channels_last: boo
     network.to(device=device, memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack memory_format
 
 
+def lay_out_as_loaded(network: nn.Module) -> None:
+    """Lay the weights of `network` in memory as those of one that was just read from disk.
+
+    A network that has just trained may otherwise compute in another order than one that was resumed for its last
+    steps, and what follows from its answers would differ in the last digits.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+    move_network(network, next(network.parameters()).device)
+
+
 # How allocators below torch word it: the CPU's, C++'s, CUDA's and MPS's, cuBLAS's and cuDNN's, oneDNN's.
 OUT_OF_MEMORY = (
     "allocate memory",

@@ -33,9 +33,8 @@ class Ensemble(Classifier):
     def answer(self, pixels: np.ndarray, rows: np.ndarray | None = None) -> Answers:
         """Return what the members say together; they abstain where more than half of them take an image for foreign."""
         said = [member.answer(pixels, rows) for member in self.members]
-        own = answers_of(
-            self.decisions, _mean([one.probabilities for one in said]), lambda: pixels if rows is None else pixels[rows]
-        )
+        mean = _mean([one.probabilities for one in said])
+        own = answers_of(self.decisions, mean, lambda part: pixels[part if rows is None else rows[part]])
         known = [one.gate_scores for one in said if one.gate_scores is not None]
         if not known:
             return own

@@ -32,6 +32,11 @@ class Split:
     by: str  # "given", "group" or "image"
     sentences: tuple[str, ...]  # how it was made, for the report
 
+    @property
+    def names(self) -> list[str]:
+        """Those that every run has, and those others that hold an image."""
+        return _names(self.assigned)
+
     def indices(self, name: str) -> np.ndarray:
         """Return the rows of one split, in order."""
         return np.flatnonzero(self.assigned == name)
@@ -329,8 +334,7 @@ def absent_classes(dataset: Dataset, assigned: np.ndarray, splits: Sequence[str]
 def _sentences(
     dataset: Dataset, assigned: np.ndarray, shares: dict[str, float], seed: int, split_by: SplitBy
 ) -> list[str]:
-    sizes = {name: int((assigned == name).sum()) for name in KNOWN_SPLITS}
-    numbers = ", ".join(f"{count:,} {name}" for name, count in sizes.items() if count or name in SPLITS)
+    numbers = ", ".join(f"{int((assigned == name).sum()):,} {name}" for name in _names(assigned))
     made = [name for name in KNOWN_SPLITS if name in shares]
     if not made:
         how = "The source gives the splits"
@@ -340,6 +344,10 @@ def _sentences(
         drawn = " and ".join(made) + (" was" if len(made) == 1 else " were")
         how = f"The source gives the other splits; {drawn} drawn from train by lot, stratified, seed {seed}"
     return [f"{how}: {numbers} images.", *_about_groups(dataset, assigned, by_image=bool(made) and split_by == "image")]
+
+
+def _names(assigned: np.ndarray) -> list[str]:
+    return [name for name in KNOWN_SPLITS if name in SPLITS or (assigned == name).any()]
 
 
 def _about_groups(dataset: Dataset, assigned: np.ndarray, *, by_image: bool) -> Iterator[str]:

@@ -67,10 +67,7 @@ def for_sensitivity(
     sides = _Sides.of(positive, labels, probabilities, classes, units)
     met = np.flatnonzero(sides.tp / sides.positives >= at_least)[::-1].tolist()  # highest threshold first
     wanted = Requirement("sensitivity", at_least, lower_bound)
-    if lower_bound:
-        cut = first_meeting(met, lambda one: sides.low(one, of_class=True) >= at_least, exact=sides.alone)
-    else:
-        cut = met[0] if met else None
+    cut = sides.first(met, wanted, of_class=True)
     if cut is None or sides.fp[cut] == sides.negatives:
         raise DataError(_unreachable(wanted, positive, sides.positives, sides.units_of_class, split))
     return sides.operating(cut, wanted, split)
@@ -95,10 +92,7 @@ def for_specificity(
     sides = _Sides.of(positive, labels, probabilities, classes, units)
     met = np.flatnonzero((sides.negatives - sides.fp) / sides.negatives >= at_least).tolist()  # lowest threshold first
     wanted = Requirement("specificity", at_least, lower_bound)
-    if lower_bound:
-        cut = first_meeting(met, lambda one: sides.low(one, of_class=False) >= at_least, exact=sides.alone)
-    else:
-        cut = met[0] if met else None
+    cut = sides.first(met, wanted, of_class=False)
     if cut is None or not sides.tp[cut]:
         raise DataError(_unreachable(wanted, positive, sides.negatives, sides.units_of_rest, split))
     return sides.operating(cut, wanted, split)
@@ -276,6 +270,13 @@ class _Sides:
         one = share(said, self.is_class, self.numbers) if of_class else share(~said, ~self.is_class, self.numbers)
         assert one is not None  # both sides have images
         return one.low
+
+    def first(self, met: Sequence[int], wanted: Requirement, *, of_class: bool) -> int | None:
+        """Return the first of the cuts that have `met` a requirement on one side; with a lower bound, by that too."""
+        least = wanted.value
+        if not wanted.lower_bound or least is None:
+            return met[0] if met else None
+        return first_meeting(met, lambda cut: self.low(cut, of_class=of_class) >= least, exact=self.alone)
 
     def sensitivity_and_specificity(self, cut: int) -> tuple[float, float]:
         if cut == len(self.scores):

@@ -39,23 +39,6 @@ class Predictions:
         most: np.ndarray = self.probabilities.argmax(axis=1)
         return most
 
-    def take(self, rows: np.ndarray) -> Predictions:
-        """Return those at `rows`."""
-
-        def part(column: np.ndarray | None) -> np.ndarray | None:
-            return None if column is None else column[rows]
-
-        return Predictions(
-            self.classes,
-            tuple(np.array(self.record_ids, object)[rows].tolist()),
-            self.labels[rows],
-            self.probabilities[rows],
-            part(self.raw),
-            part(self.units),
-            part(self.abstained),
-            {name: values[rows] for name, values in self.columns.items()},
-        )
-
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write record_id, label, predicted, probability (of the predicted class) and ``p:<class>`` for every class.

@@ -21,7 +21,7 @@ BESIDE = ("predicted", "probability", "abstained")
 SUM_TOLERANCE = 1e-3  # of a row: other tools write three or four decimals
 
 
-def read_predictions(path: Path, classes: Sequence[str] | None = None, *, needs_units: bool = False) -> Predictions:
+def read_predictions(path: Path, classes: Sequence[str] | None = None) -> Predictions:
     """Return the predictions in the CSV file `path`.
 
     It has a column ``label``, one probability a class in columns ``p:<class>`` (another tool's may also be called
@@ -37,8 +37,6 @@ def read_predictions(path: Path, classes: Sequence[str] | None = None, *, needs_
     places = {role: _place(header, usual) for role, usual in USUAL_NAMES.items()}
     if places["label"] is None:
         raise DataError(f"{path} has no column for the true class; call it label ({', '.join(header)}).")
-    if needs_units and places["unit"] is None:
-        raise DataError(f"{path} has no column unit (or group, patient), by which images belong together.")
     order = tuple(classes) if classes is not None else tuple(named)
     index = {name: at for at, name in enumerate(order)}
     texts = [row[places["label"]] for row in rows]
@@ -121,35 +119,27 @@ def _column(rows: list[list[str]], at: int | None) -> np.ndarray | None:
 
 def _probabilities(path: Path, rows: list[list[str]], columns: list[int]) -> np.ndarray:
     """Return the probabilities (N, C) in these columns; DataError lists the lines that hold none."""
-    faults: list[str] = []
-    values = np.empty((len(rows), len(columns)))
+    faults: dict[int, str] = {}  # row → what is wrong with it
+    values = np.full((len(rows), len(columns)), np.nan)
     for at, row in enumerate(rows):
         try:
             values[at] = [float(row[column]) for column in columns]
         except ValueError:
             bad = next(row[column] for column in columns if not _is_number(row[column]))
-            faults.append(
-                f"line {at + 2}: {'a probability is missing' if not bad.strip() else f'{bad!r} is no number'}"
-            )
-            values[at] = np.nan
-    whole = np.isfinite(values).all(axis=1)
-    below = whole & (values < 0).any(axis=1)
+            faults[at] = f"{bad!r} is no number" if bad.strip() else "a probability is missing"
     sums = values.sum(axis=1)
-    off = whole & ~below & ((values > 1 + SUM_TOLERANCE).any(axis=1) | (np.abs(sums - 1) > SUM_TOLERANCE))
-    said = {int(fault.split()[1].rstrip(":")) for fault in faults}
-    faults += [
-        f"line {at + 2}: a probability is no finite number"
-        for at in np.flatnonzero(~whole).tolist()
-        if at + 2 not in said
-    ]
-    faults += [
-        f"line {at + 2}: the probability {values[at].min():g} is below 0" for at in np.flatnonzero(below).tolist()
-    ]
-    faults += [f"line {at + 2}: its probabilities sum to {sums[at]:.6g}, not 1" for at in np.flatnonzero(off).tolist()]
+    wrong = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1) | ~(np.abs(sums - 1) <= SUM_TOLERANCE)
+    for at in np.flatnonzero(wrong).tolist():
+        if not np.isfinite(values[at]).all():
+            faults.setdefault(at, "a probability is no finite number")
+        elif values[at].min() < 0:
+            faults[at] = f"the probability {values[at].min():g} is below 0"
+        else:
+            faults[at] = f"its probabilities sum to {sums[at]:.6g}, not 1"
     if faults:
-        faults.sort(key=lambda fault: int(fault.split()[1].rstrip(":")))
         count = "1 row" if len(faults) == 1 else f"{len(faults):,} rows"
-        raise DataError(f"{path} has {count} whose probabilities cannot be used:\n{listed(faults)}")
+        lines = [f"line {at + 2}: {fault}" for at, fault in sorted(faults.items())]
+        raise DataError(f"{path} has {count} whose probabilities cannot be used:\n{listed(lines)}")
     return values
 
 

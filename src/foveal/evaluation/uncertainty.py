@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.classifier.answers import entropy
 from foveal.errors import DataError
 from foveal.evaluation.interval import Estimate
 from foveal.evaluation.metrics import SUM_TOLERANCE, check_answers, unit_numbers
@@ -95,10 +96,4 @@ def _of(members: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not ((members >= 0).all() and (np.abs(sums - 1) < SUM_TOLERANCE).all()):
         raise DataError("Some row of the members' probabilities is negative, not a number or does not add up to 1.")
     mean = members.mean(axis=0)
-    return mean, _entropy(mean), _entropy(members).mean(axis=0)
-
-
-def _entropy(p: np.ndarray) -> np.ndarray:
-    """Return − Σ p ln p over the last axis of `p`, where 0 · ln 0 = 0."""
-    entropy: np.ndarray = np.maximum(-(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1), 0.0)
-    return entropy
+    return mean, entropy(mean), entropy(members).mean(axis=0)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from foveal.evaluation.interval import Estimate
+from foveal.report.results import estimate_of
 from foveal.report.wording import NOTHING, interval, percent
 
 FIGURES = {
@@ -27,14 +28,6 @@ CLASS_FIGURES = {
     "auc": "ROC AUC",
     "average_precision": "Average precision",
 }
-
-
-def estimate_of(entry: Mapping[str, Any] | None) -> Estimate | None:
-    """Return the estimate in an object of metrics.json; None for none."""
-    if entry is None or entry.get("value") is None:
-        return None
-    value, low, high, level = (float(entry[name]) for name in ("value", "low", "high", "level"))
-    return Estimate(value, low, high, level, str(entry["method"]))
 
 
 def all_figures(measured: Mapping[str, Any]) -> Iterator[tuple[str, Estimate]]:

@@ -45,12 +45,6 @@ class Frame:
         d = "M" + " L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in points)
         return element("path", class_=f"line {kind}", d=d)
 
-    def staircase(self, points: Sequence[Point], kind: str) -> Markup:
-        """Return a line through `points` that goes only across and up."""
-        d = f"M{self.x(points[0][0]):.1f} {self.y(points[0][1]):.1f}"
-        d += "".join(f"V{self.y(y):.1f}H{self.x(x):.1f}" for x, y in points[1:])
-        return element("path", class_=f"line {kind}", d=d)
-
     def band(self, points: Sequence[tuple[float, float, float]], kind: str) -> Markup:
         """Return the area between low and high of `points`, (x, low, high) each."""
         over = [f"{self.x(x):.1f} {self.y(high):.1f}" for x, _, high in points]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +133,8 @@ def _shares(row: dict[str, str], classes: list[str]) -> tuple[float, ...]:
     return tuple(float(row[f"p:{name}"]) for name in classes) if f"p:{classes[0]}" in row else ()
 
 
-def _estimate(entry: dict[str, Any] | None) -> Estimate | None:
+def estimate_of(entry: Mapping[str, Any] | None) -> Estimate | None:
+    """Return the estimate in an object of metrics.json; None for none."""
     if entry is None or entry["value"] is None:
         return None
     return Estimate(
@@ -146,14 +148,14 @@ def scores_of(entry: dict[str, Any]) -> Scores:
     per_class = entry["per_class"]
     return Scores(
         n=int(entry["n"]),
-        accuracy=_estimate(entry["accuracy"]),
+        accuracy=estimate_of(entry["accuracy"]),
         loss=entry.get("loss"),
         macro_f1=entry.get("macro_f1"),
         per_class=tuple(
             ClassScores(
                 name=name,
-                precision=_estimate(per_class[name]["precision"]),
-                recall=_estimate(per_class[name]["recall"]),
+                precision=estimate_of(per_class[name]["precision"]),
+                recall=estimate_of(per_class[name]["recall"]),
                 f1=per_class[name]["f1"],
                 support=int(per_class[name]["support"]),
             )

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 from PIL import Image
 
-from foveal.files import write_json
+from foveal.files import sha256_of, write_json
 from foveal.run import SCHEMA_VERSION, Run
 
 SEALED = ("recipe.toml", "environment.json", "audit.json", "splits.csv", "history.csv", "metrics.json", "MODEL_CARD.md")
@@ -24,8 +23,8 @@ def seal(run: Run, report: bytes) -> None:
     """
     files = [run.path / name for name in SEALED]
     files += [file for folder in FOLDERS for file in sorted((run.path / folder).glob("*"))]
-    digests = {_below(run, file): _digest(file.read_bytes()) for file in files if file.is_file()}
-    digests[run.report_file.name] = _digest(report)
+    digests = {file.relative_to(run.path).as_posix(): sha256_of(file) for file in files if file.is_file()}
+    digests[run.report_file.name] = hashlib.sha256(report).hexdigest()
     write_json(run.seal_file, {"schema_version": SCHEMA_VERSION, "files": digests})
 
 
@@ -48,11 +47,3 @@ def same_report(run: Run, pictures: Callable[[str], Image.Image | None]) -> str 
 
 def _without_pictures(html: str) -> str:
     return re.sub(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+", "data:", html)
-
-
-def _below(run: Run, file: Path) -> str:
-    return file.relative_to(run.path).as_posix()
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -15,7 +15,7 @@ from foveal.report import acting, confusion, curves, doubtful, figures, interval
 from foveal.report.bins import images_by_bin
 from foveal.report.model_card import model_card
 from foveal.report.page_data import MOST_SHOWN, page_data
-from foveal.report.results import Answer, Results, Scores, read_results
+from foveal.report.results import Answer, Results, Scores, estimate_of, read_results
 from foveal.report.seal import seal
 from foveal.report.thumbnails import make_thumbnails
 from foveal.run import Run
@@ -115,7 +115,7 @@ def _environment() -> Environment:
     environment.globals["reliability"] = reliability
     environment.globals["doubtful"] = doubtful
     environment.globals["acting"] = acting
-    environment.filters["estimate"] = figures.estimate_of
+    environment.filters["estimate"] = estimate_of
     environment.globals["interval_scale"] = intervals.interval_scale
     return environment
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ import torch
 
 from foveal.data.dataset import Dataset
 from foveal.errors import DataError, ResourceError, TrainingError, UsageError
-from foveal.files import locked, saying_why, write_csv, write_json
+from foveal.files import locked, saying_why, sha256_of, write_csv, write_json
 from foveal.progress import Progress
 from foveal.run import Run
 from foveal.training.recipe import Recipe
@@ -84,7 +83,7 @@ def make_run(target: Path, prepared: Prepared, recipe: Recipe) -> Run:
 def _hashes(run: Run) -> dict[str, str]:
     """Return the SHA-256 of each file that is written before training and then stays as it is."""
     files = (run.recipe_file, run.audit_file, run.splits_file)
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {file.name: sha256_of(file) for file in files}
 
 
 def split_rows(dataset: Dataset, splits: Iterable[str], folds: Iterable[str]) -> Iterator[tuple[str, ...]]:

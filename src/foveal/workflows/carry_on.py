@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from foveal.classifier import Classifier
 from foveal.classifier.answers import Raw, answers_of
-from foveal.classifier.device import saying_out_of_memory
+from foveal.classifier.device import lay_out_as_loaded, saying_out_of_memory
 from foveal.data.dataset import CALIBRATION
 from foveal.evaluation.gate_fitting import Seen
 from foveal.files import write_json
@@ -30,7 +29,6 @@ from foveal.workflows.start_weights import load_start
 from foveal.workflows.transfer import Transferred, features_facts, raw_answers, transfer
 
 MOST_OF_TRAINING = 2_000  # training images that the gate gets to know
-UNDECIDED = ".undecided"  # in a run, for a moment
 WITHOUT_CLOCK = "recipe-without-clock.toml"
 
 PLACES = ("source", "data_dir", "manifest")  # of the recipe: where the data lie is not the classifier's business
@@ -39,8 +37,8 @@ PLACES = ("source", "data_dir", "manifest")  # of the recipe: where the data lie
 def carry_on(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) -> Run:
     """Train from the last checkpoint, if any, to the end; then test once, and report."""
     with open_loggers(run, recipe.log, progress) as loggers:
-        trained_one, trained, transferred = _train(run, prepared, recipe, progress, loggers)
-        plain = _as_loaded(trained_one, run, recipe)
+        plain, trained, transferred = _train(run, prepared, recipe, progress, loggers)
+        lay_out_as_loaded(plain.network)
         asked = Asked(plain, prepared, recipe, transferred)
         decisions = decide(recipe, plain.classes, asked.held("validation"), asked.held_back(), asked.seen)
         decided = replace(plain, decisions=decisions)
@@ -83,21 +81,6 @@ def _train(
     return classifier, trained, transferred
 
 
-def _as_loaded(trained: Classifier, run: Run, recipe: Recipe) -> Classifier:
-    """Return the classifier as it comes from disk.
-
-    Its weights lie in memory as those of every loaded one do. A network that has just trained may compute in another
-    order than one that was resumed for its last steps, and what is decided would differ in the last digits.
-    """
-    folder = run.path / UNDECIDED
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    try:
-        trained.save(folder)
-        return Classifier.load(folder, device=recipe.device, trust=recipe.model)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @dataclass(eq=False)
 class Asked:
     """What the trained network says of the images of each split, which are asked once."""
@@ -107,7 +90,11 @@ class Asked:
     recipe: Recipe
     transferred: Transferred | None
     said: dict[str, Raw] = field(default_factory=dict)
-    from_features: bool = False
+
+    @property
+    def from_features(self) -> bool:
+        """Whether the network is asked by the features that it learned from."""
+        return self.transferred is not None and self.transferred.best_below is not None
 
     def raw(self, split: str) -> Raw:
         """Return what the network says of the images of `split`: by their features, where it learned from those."""
@@ -117,7 +104,6 @@ class Asked:
 
     def _asked(self, rows: np.ndarray) -> Raw:
         found = raw_answers(self.network.network, self.transferred, rows) if self.transferred else None
-        self.from_features = found is not None
         return found if found is not None else self.network.raw(self.prepared.pixels, rows, features=True)
 
     def held(self, split: str) -> Held:
@@ -131,7 +117,7 @@ class Asked:
         if split == "train" and len(rows) > MOST_OF_TRAINING:
             rows = np.sort(np.random.default_rng(self.recipe.seed).choice(rows, MOST_OF_TRAINING, replace=False))
         raw = self.raw(split) if split != "train" else self._asked(rows)
-        return Seen(_pixels(self.prepared, rows), raw.features, raw.logits, self.prepared.dataset.labels[rows])
+        return Seen(self.prepared.pixels_of(rows), raw.features, raw.logits, self.prepared.dataset.labels[rows])
 
     def held_back(self) -> Held | None:
         """Return what it says of the calibration split, None where there is none."""
@@ -150,7 +136,7 @@ def _measure(
     measured = {}
     for name in ("validation", "test"):
         rows = prepared.split.indices(name)
-        said = answers_of(classifier.decisions, asked.raw(name), partial(_pixels, prepared, rows))
+        said = answers_of(classifier.decisions, asked.raw(name), partial(_part, prepared, rows))
         engine = features_facts(recipe.features_engine) if asked.from_features else engine_of(classifier, run)
         answered = Answered(said, engine)
         measured[name] = write_evaluation(run, name, classifier, prepared.dataset, answered, rows, prepared.units[rows])
@@ -170,9 +156,8 @@ def _measure(
     write_json(run.metrics_file, {"schema_version": SCHEMA_VERSION, "training": training, **measured})
 
 
-def _pixels(prepared: Prepared, rows: np.ndarray) -> np.ndarray:
-    of_rows: np.ndarray = prepared.pixels[rows]
-    return of_rows
+def _part(prepared: Prepared, rows: np.ndarray, part: slice) -> np.ndarray:
+    return prepared.pixels_of(rows[part])
 
 
 def without_clock(recipe: Recipe, trained: Fit) -> Recipe:

@@ -16,6 +16,7 @@ from typing import Any
 from foveal.errors import ClassifierError, nearest
 from foveal.evaluation.pairing import Answer, Answers, group_key
 from foveal.evaluation.predictions import RECORDS_FILE
+from foveal.files import sha256_of
 from foveal.report.compared import ComparedRun, recipe_in_words
 from foveal.report.results import Results, Scores, read_results, scores_of
 from foveal.run import Run, read_csv, read_json
@@ -62,7 +63,7 @@ def open_run(path: Path) -> Run:
     files = run.environment.get("files")
     for name, digest in files.items() if isinstance(files, dict) else ():
         file = run.path / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        if sha256_of(file) != digest:
             raise ClassifierError(f"{file} is missing or was changed after the run began; restore it.")
     return run
 
@@ -78,7 +79,7 @@ def _open_folds(run: Run) -> Run:
     if "out_of_fold" not in plan or not all(one.is_finished for one in folds):
         raise ClassifierError(f"{run.path} is not finished; go on with: foveal train --resume {run.path}")
     for file, key in ((run.recipe_file, "recipe_sha256"), (run.splits_file, "splits_sha256")):
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != plan.get(key):
+        if sha256_of(file) != plan.get(key):
             raise ClassifierError(f"{file} is missing or was changed after the folds began; restore it.")
     return run
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -48,8 +47,7 @@ def decide(
     deployed = found.apply(validation.raw.probabilities)
     operating = _operating(recipe, classes, deployed, validation)
     held = calibration or validation
-    gate = _gate(recipe, partial(seen, "train"), partial(seen, held.split), held)
-    return Decisions(found, operating, _sets(recipe, classes, found, calibration), gate)
+    return Decisions(found, operating, _sets(recipe, classes, found, calibration), _gate(recipe, held, seen))
 
 
 def _calibration(recipe: Recipe, held: Held) -> Calibration:
@@ -73,13 +71,13 @@ def _sets(recipe: Recipe, classes: tuple[str, ...], found: Calibration, held: He
     )
 
 
-def _gate(recipe: Recipe, train: Callable[[], Seen], seen: Callable[[], Seen], held: Held) -> Gate | None:
+def _gate(recipe: Recipe, held: Held, seen: Callable[[str], Seen]) -> Gate | None:
     """Return the gate, whose thresholds are set on `held`; None where the recipe wants none."""
     if not recipe.false_alarms:
         return None
     return fit_gate(
-        train(),
-        seen(),
+        seen("train"),
+        seen(held.split),
         held_units=held.units,
         false_alarm_rate=recipe.false_alarms,
         split=held.split,

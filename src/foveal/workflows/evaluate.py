@@ -140,31 +140,18 @@ def evaluate(
             if home.evaluation_dir(name).exists():  # another process was faster
                 raise OutputError(f"{home.evaluation_dir(name)} exists already; choose another --name.")
             answered = Answered(classifier.answer(pixels, kept), engine_of(classifier, home))
-            told = _Beside(home, role == "external", recalibrate)
-            if members is not None:
-                told.members = member_probabilities(classifier, pixels[kept], members)
-                told.kind = members
+            asked = member_probabilities(classifier, pixels[kept], members) if members is not None else None
+
+            def beside(here: Predictions, measured: Mapping[str, Any]) -> dict[str, Any]:
+                told = _beside_internal(home, recalibrate, here, measured) if role == "external" else {}
+                if asked is not None:
+                    found = wrong_from_right(uncertainty(asked), here.labels, here.units)
+                    told["uncertainty"] = {"members": members, "passes": len(asked), **found.to_dict()}
+                return told
+
             return write_evaluation(
-                home, name, classifier, used, answered, np.arange(len(kept)), units, note=note, beside=told
+                home, name, classifier, used, answered, np.arange(len(kept)), units, note=note, beside=beside
             )
-
-
-@dataclass(eq=False)
-class _Beside:
-    """What an evaluation says beside the figures themselves."""
-
-    home: Run
-    external: bool
-    recalibrate: bool
-    members: np.ndarray | None = None  # (M, N, C)
-    kind: str = ""
-
-    def __call__(self, here: Predictions, measured: Mapping[str, Any]) -> dict[str, Any]:
-        told = _beside_internal(self.home, self.recalibrate, here, measured) if self.external else {}
-        if self.members is not None:
-            found = wrong_from_right(uncertainty(self.members), here.labels, here.units)
-            told["uncertainty"] = {"members": self.kind, "passes": len(self.members), **found.to_dict()}
-        return told
 
 
 def _beside_internal(home: Run, recalibrate: bool, here: Predictions, measured: Mapping[str, Any]) -> dict[str, Any]:

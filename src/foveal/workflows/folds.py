@@ -32,7 +32,7 @@ from foveal.evaluation.full import measure_all
 from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from foveal.evaluation.predictions_file import read_predictions
 from foveal.evaluation.spread import Spread, spread
-from foveal.files import locked, saying_why, write_csv, write_json
+from foveal.files import locked, saying_why, sha256_of, write_csv, write_json
 from foveal.models.foreign.entry import refuse_untrusted
 from foveal.progress import Progress
 from foveal.report.folds import write_folds_page
@@ -44,7 +44,6 @@ from foveal.workflows.begin import SPLIT_COLUMNS, begin, split_rows
 from foveal.workflows.place import free_name, refuse_existing, refuse_inside, refuse_unwritable
 from foveal.workflows.plan import given_recipe, open_source
 from foveal.workflows.prepare import Prepared, prepare
-from foveal.workflows.repeat import sha256_of
 from foveal.workflows.resume import resume as go_on
 
 PAGE = "folds.html"

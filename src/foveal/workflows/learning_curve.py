@@ -31,7 +31,7 @@ from foveal.data.subsets import nested_subsets
 from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
 from foveal.evaluation.data_curve import DataCurve, fit_data_curve
 from foveal.evaluation.predictions_file import read_predictions
-from foveal.files import locked, saying_why, write_csv, write_json
+from foveal.files import locked, saying_why, sha256_of, write_csv, write_json
 from foveal.models.foreign.entry import refuse_untrusted
 from foveal.models.foreign.given import lending, refuse_absent
 from foveal.progress import Progress
@@ -45,7 +45,6 @@ from foveal.workflows.part_run import is_measured, predictions_file, stopped_sho
 from foveal.workflows.place import free_name, refuse_existing, refuse_inside, refuse_unwritable
 from foveal.workflows.plan import given_recipe, open_source
 from foveal.workflows.prepare import Prepared, prepare
-from foveal.workflows.repeat import sha256_of
 from foveal.workflows.resume import resume as go_on
 
 if TYPE_CHECKING:

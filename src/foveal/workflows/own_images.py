@@ -14,7 +14,7 @@ from foveal.classifier.classifier import find_folder
 from foveal.data.catalog import is_named
 from foveal.data.corruptions import Corruption, content_numbers, corrupt
 from foveal.data.dataset import Dataset
-from foveal.data.load import load, reordered
+from foveal.data.load import reordered
 from foveal.data.overlay import laid_over
 from foveal.data.pixels import decode_all, pixel_digests
 from foveal.data.splits import find_units
@@ -23,6 +23,7 @@ from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 from foveal.run import Run
 from foveal.training.recipe import Recipe, read_recipe
+from foveal.workflows.plan import load_again
 from foveal.workflows.prepare import refuse_unreadable
 
 
@@ -126,13 +127,7 @@ def _opened(run: Run, source: object, data_dir: str | Path | None, recipe: Recip
         raise UsageError(f"{run.path} was trained on arrays: give them again, foveal.robustness(run, dataset).")
     again = f"foveal robustness {shlex.quote(str(run.path))}"
     try:
-        dataset = load(
-            source if source is not None else recipe.source,
-            columns=recipe.columns,
-            classes=recipe.classes,
-            data_dir=data_dir if data_dir is not None or source is not None else recipe.data_dir,
-            progress=progress,
-        )
+        dataset = load_again(recipe, source, data_dir, progress)
     except DataError as error:
         if source is not None or data_dir is not None or Path(recipe.source).exists():
             raise

@@ -18,10 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from foveal.classifier import Classifier
-from foveal.classifier.device import choose_device, saying_out_of_memory
+from foveal.classifier.device import saying_out_of_memory
 from foveal.data.pixels import mean_and_std
 from foveal.data.splits import Split
 from foveal.evaluation.interval import by_group
@@ -36,9 +35,10 @@ from foveal.training.reading import read_curves
 from foveal.training.recipe import Recipe, read_recipe
 from foveal.training.seeding import own_random_state
 from foveal.workflows.begin import make_run
-from foveal.workflows.network import build, network_options, refuse_unbuildable
+from foveal.workflows.network import build, network_options
+from foveal.workflows.plan import resolved_for
 from foveal.workflows.prepare import Prepared
-from foveal.workflows.start_weights import load_start, starting_options
+from foveal.workflows.start_weights import load_start
 from foveal.workflows.started import start
 from foveal.workflows.transfer import raw_answers, transfer
 
@@ -53,7 +53,7 @@ def train_part(run: Run, prepared: Prepared, rows: np.ndarray, recipe: Recipe, p
     """
     part = _with_rows(prepared, rows, recipe)
     if not run.recipe_file.is_file():
-        make_run(run.path, part, _resolved(recipe, part))
+        make_run(run.path, part, resolved_for(recipe, part))
     recipe = read_recipe(run.recipe_file)
     try:
         network, trained, probabilities = _trained(run, part, recipe, progress)
@@ -82,25 +82,6 @@ def _with_rows(prepared: Prepared, rows: np.ndarray, recipe: Recipe) -> Prepared
         mean, std = mean_and_std(prepared.pixels, rows, preprocess)
         preprocess = replace(preprocess, mean=mean, std=std)
     return replace(prepared, split=split, preprocess=preprocess, findings=())
-
-
-def _resolved(recipe: Recipe, prepared: Prepared) -> Recipe:
-    """Return `recipe` with everything chosen that was left open, by the images that serve, as `plan.settle` does."""
-    preprocess = prepared.preprocess
-    size = preprocess.height, preprocess.width
-    if prepared.started is not None:
-        recipe = recipe.changed({"features_engine": prepared.started.engine})
-    recipe = recipe.resolved(
-        train_images=len(prepared.split.indices("train")),
-        size=size,
-        channels=preprocess.channels,
-        fit=preprocess.fit,
-        device=str(choose_device(recipe.device)),
-        threads=torch.get_num_threads(),
-    )
-    recipe = recipe.changed({"model_options": starting_options(recipe, preprocess.channels)})
-    refuse_unbuildable(recipe, len(prepared.dataset.classes), preprocess.channels, size)
-    return recipe
 
 
 def _trained(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) -> tuple[Classifier, Fit, np.ndarray]:

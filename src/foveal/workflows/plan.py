@@ -90,6 +90,17 @@ def open_source(source: object, recipe: Recipe, progress: Progress) -> tuple[Dat
     return dataset, recipe.changed(changes)
 
 
+def load_again(recipe: Recipe, source: object, data_dir: str | Path | None, progress: Progress) -> Dataset:
+    """Return the dataset of a run that began with `recipe`, read again; `source` or `data_dir` say where it lies."""
+    return load(
+        source if source is not None else recipe.source,
+        columns=recipe.columns,
+        classes=recipe.classes,
+        data_dir=data_dir if data_dir is not None or source is not None else recipe.data_dir,
+        progress=progress,
+    )
+
+
 def settle(
     dataset: Dataset, recipe: Recipe, scratch: Path, progress: Progress, *, announce: bool = True
 ) -> tuple[Prepared, Recipe]:
@@ -107,19 +118,26 @@ def settle(
     if reason:
         progress.line(f"transfer: {recipe.transfer}, {reason} (--transfer says otherwise)")
     prepared = prepare(dataset, recipe, scratch, progress)
+    recipe = resolved_for(recipe, prepared)
+    for finding in prepared.findings if announce else ():
+        progress.line(f"note: {finding.sentence}{' (accepted)' if finding.accepted else ''}")
+    return prepared, recipe
+
+
+def resolved_for(recipe: Recipe, prepared: Prepared) -> Recipe:
+    """Return `recipe` with everything chosen that was left open, by the images that serve."""
     preprocess = prepared.preprocess
+    size = preprocess.height, preprocess.width
     if prepared.started is not None:
         recipe = recipe.changed({"features_engine": prepared.started.engine})
     recipe = recipe.resolved(
         train_images=len(prepared.split.indices("train")),
-        size=(preprocess.height, preprocess.width),
+        size=size,
         channels=preprocess.channels,
         fit=preprocess.fit,
         device=str(choose_device(recipe.device)),
         threads=torch.get_num_threads(),
     )
     recipe = recipe.changed({"model_options": starting_options(recipe, preprocess.channels)})
-    refuse_unbuildable(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
-    for finding in prepared.findings if announce else ():
-        progress.line(f"note: {finding.sentence}{' (accepted)' if finding.accepted else ''}")
-    return prepared, recipe
+    refuse_unbuildable(recipe, len(prepared.dataset.classes), preprocess.channels, size)
+    return recipe

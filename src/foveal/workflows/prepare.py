@@ -15,7 +15,7 @@ from foveal.audit.cheap import check_names
 from foveal.audit.finding import Finding
 from foveal.audit.names import NAMES
 from foveal.audit.shortcuts import Told
-from foveal.data.dataset import KNOWN_SPLITS, SPLITS, Dataset
+from foveal.data.dataset import Dataset
 from foveal.data.images import ImageArray
 from foveal.data.pixels import decode_all, mean_and_std, pixel_digests
 from foveal.data.splits import Split, find_units, make_split, refuse_absent_given
@@ -44,7 +44,7 @@ class Prepared:
     split: Split
     findings: Sequence[Finding]
     preprocess: Preprocess
-    decoded: Callable[[], np.ndarray]
+    decoded: Callable[[np.ndarray | None], np.ndarray]  # of all images, or of those at some rows
     units: np.ndarray  # (N,) number of the group, exact copies joined, to which each image belongs
     started: Started | None = None  # a transfer's network and features
     told: Sequence[Told] = ()  # how well the class is told by what is not the subject, where that was measured
@@ -52,7 +52,12 @@ class Prepared:
     @cached_property
     def pixels(self) -> np.ndarray:
         """The images as the network takes them (N, H, W, C) uint8; a transfer decodes them when they are asked for."""
-        return self.decoded()
+        return self.decoded(None)
+
+    def pixels_of(self, rows: np.ndarray) -> np.ndarray:
+        """The images at `rows`, of which a transfer decodes no more than these."""
+        of_rows: np.ndarray = self.pixels[rows] if "pixels" in self.__dict__ else self.decoded(rows)
+        return of_rows
 
     def training_data(self) -> TrainingData:
         """Return what the training loop takes: the test images are not in its reach."""
@@ -121,7 +126,7 @@ def prepare(
         mean, std = mean_and_std(seen.pixels(used, kept), split.indices("train"), preprocess)
         preprocess = replace(preprocess, mean=mean, std=std)
     told = whole.told if whole is not None else ()
-    return Prepared(used, split, findings, preprocess, lambda: seen.pixels(used, kept), units, started, told)
+    return Prepared(used, split, findings, preprocess, lambda rows: seen.pixels(used, kept, rows), units, started, told)
 
 
 @dataclass(eq=False)
@@ -132,7 +137,7 @@ class _Seen:
     failures: dict[int, str]  # image → why it cannot be used
     decoded: np.ndarray | None
     started: Started | None
-    decode: Callable[[Dataset], tuple[np.ndarray, dict[int, str]]]
+    decode: Callable[[Dataset, np.ndarray | None], tuple[np.ndarray, dict[int, str]]]
 
     def copies(self, used: Dataset, kept: np.ndarray) -> np.ndarray:
         """Return a hash of what the network sees of each image; an array's own where it is framed and not scaled."""
@@ -144,15 +149,23 @@ class _Seen:
             return used.scan.digests
         return pixel_digests(self.pixels(used, kept))
 
-    def pixels(self, used: Dataset, kept: np.ndarray) -> np.ndarray:
-        """Return the pixels of the images that are used, which are those at `kept` of all that were looked at."""
+    def pixels(self, used: Dataset, kept: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Return the pixels of the images that are used, which are those at `kept` of all that were looked at.
+
+        With `rows`, of those of them alone; where nothing is decoded yet, nothing else is then.
+        """
+        if self.decoded is None and rows is not None:
+            some, failures = self.decode(used, rows)
+            if failures:
+                refuse_unreadable(used, failures)
+            return some
         if self.decoded is None:
-            self.decoded, failures = self.decode(used)
+            self.decoded, failures = self.decode(used, None)
             if failures:
                 refuse_unreadable(used, failures)
         elif len(kept) < len(self.decoded):
             self.decoded = _compacted(self.decoded, kept)
-        return self.decoded
+        return self.decoded if rows is None else self.decoded[rows]
 
 
 def _looked_at(
@@ -233,15 +246,11 @@ def describe_audit(prepared: Prepared) -> dict[str, Any]:
         "split": {
             "by": split.by,
             "sentences": list(split.sentences),
-            "counts": {name: _class_counts(dataset, split.indices(name)) for name in _named(split)},
+            "counts": {name: _class_counts(dataset, split.indices(name)) for name in split.names},
         },
         "findings": [finding.to_dict() for finding in prepared.findings],
         "told_without_the_subject": [one.to_dict() for one in prepared.told],
     }
-
-
-def _named(split: Split) -> list[str]:
-    return [name for name in KNOWN_SPLITS if name in SPLITS or len(split.indices(name))]
 
 
 def _class_counts(dataset: Dataset, rows: np.ndarray) -> dict[str, int]:

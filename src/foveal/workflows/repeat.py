@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import shutil
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
 from foveal.evaluation.spread import Spread, spread
-from foveal.files import locked, saying_why, write_json
+from foveal.files import locked, saying_why, sha256_of, write_json
 from foveal.models.foreign.entry import refuse_untrusted
 from foveal.models.foreign.given import lending, refuse_absent
 from foveal.progress import Progress
@@ -250,8 +249,3 @@ def _figures(repeats: Repeats) -> Mapping[str, Any]:
             "standard_deviation": accuracy.deviation,
         },
     }
-
-
-def sha256_of(file: Path) -> str:
-    """Return the SHA-256 of a file, or nothing where there is none."""
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shlex
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from foveal.classifier.artefact import is_ensemble
 from foveal.classifier.device import choose_device
 from foveal.data.catalog import is_named
 from foveal.data.dataset import Dataset
-from foveal.data.load import load, reordered
+from foveal.data.load import reordered
 from foveal.data.overlay import laid_over
 from foveal.errors import ClassifierError, DataError, UsageError, listed
-from foveal.files import locked
+from foveal.files import locked, sha256_of
 from foveal.models.foreign.entry import refuse_untrusted
 from foveal.models.foreign.given import refuse_absent
 from foveal.progress import Progress
@@ -22,6 +21,7 @@ from foveal.run import Run
 from foveal.training.loggers import refuse_missing
 from foveal.training.recipe import read_recipe
 from foveal.workflows.carry_on import carry_on
+from foveal.workflows.plan import load_again
 from foveal.workflows.prepare import prepare
 
 REPEATS = "repeats.json"  # in a folder whose runs are repeats of one recipe
@@ -66,13 +66,7 @@ def _resume_locked(
         raise UsageError(f"{run.path} was trained on arrays: give them again, foveal.train(dataset, resume=…).")
     choose_device(recipe.device)
     try:
-        dataset = load(
-            source if source is not None else recipe.source,
-            columns=recipe.columns,
-            classes=recipe.classes,
-            data_dir=data_dir if data_dir is not None or source is not None else recipe.data_dir,
-            progress=progress,
-        )
+        dataset = load_again(recipe, source, data_dir, progress)
     except DataError as error:
         if is_named(recipe.source) and source is None and data_dir is None and recipe.data_dir is not None:
             again = f"foveal train --resume {shlex.quote(str(called))} --data-dir DIR"
@@ -120,7 +114,7 @@ def _refuse_changed(run: Run) -> None:
         raise ClassifierError(f"{run.environment_file} is damaged: it does not name the files of the run.")
     for name, digest in environment["files"].items():
         file = run.path / name
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        if sha256_of(file) != digest:
             raise ClassifierError(
                 f"{file} is missing or was changed after the run began, so the run cannot go on as it was; restore the "
                 f"file, or train anew (--recipe takes a changed recipe)."

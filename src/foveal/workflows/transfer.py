@@ -36,6 +36,11 @@ class Transferred:
     fit: Fit
     below: tuple[tuple[Cut, Features] | None, ...]  # of each stage: the features that it learned from, if any
 
+    @property
+    def best_below(self) -> tuple[Cut, Features] | None:
+        """What the stage of the best epoch learned from; None where that was the images themselves."""
+        return self.below[self.fit.best_stage]
+
 
 def transfer(
     prepared: Prepared,
@@ -116,10 +121,9 @@ def raw_answers(network: Network, transferred: Transferred, rows: np.ndarray) ->
 
     None where its best stage learned from the images themselves.
     """
-    below = transferred.below[transferred.fit.best_stage]
-    if below is None:
+    if transferred.best_below is None:
         return None
-    cut, features = below
+    cut, features = transferred.best_below
     head = cut_before(network, cut.step).head
     device = next(network.parameters()).device
     values, entering = logits_and_features(head, as_it_is, features.values, rows=rows, device=device)

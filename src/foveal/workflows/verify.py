@@ -14,17 +14,18 @@ import numpy as np
 from foveal.classifier import Classifier
 from foveal.classifier.decisions import Decisions
 from foveal.data.dataset import Dataset
-from foveal.data.load import load
 from foveal.data.overlay import laid_over
 from foveal.data.pixels import decode_all
 from foveal.errors import ClassifierError, DataError, FovealError
 from foveal.evaluation.full import measure_all
 from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from foveal.evaluation.predictions_file import read_predictions
+from foveal.files import sha256_of
 from foveal.progress import Progress
 from foveal.report.seal import same_report
 from foveal.run import Run, read_json
 from foveal.training.recipe import read_recipe
+from foveal.workflows.plan import load_again
 
 TOLERANCE = 1e-6  # relative, of recomputed figures: other versions of NumPy and SciPy sum in another order
 SAMPLE = 50
@@ -102,7 +103,7 @@ def _hashes(run: Run) -> Iterator[Check]:
         file = run.path / name
         if not file.is_file():
             gone.append(name)
-        elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        elif sha256_of(file) != digest:
             changed.append(name)
     if not run.sealed:
         yield Check("sealed files", None, "The run has no seal.json, as one of an older Foveal has none.")
@@ -132,8 +133,7 @@ def _evaluations(run: Run, decisions: Decisions | None) -> Iterator[Check]:
         try:
             stored = read_json(folder / "metrics.json")
             predictions = read_predictions(folder / PREDICTIONS_FILE, stored["classes"])
-            options = stored.get("options", {})
-            found = measure_all(predictions, decisions, **options)
+            found = measure_all(predictions, decisions)
         except (FovealError, KeyError, TypeError) as error:
             yield Check(f"evaluation {name}", False, f"Its figures cannot be computed: {error}")
             continue
@@ -202,13 +202,7 @@ def _images(run: Run, source: object, progress: Progress, checks: list[Check]) -
     try:
         if source is None and not recipe.source:
             raise DataError("the run was trained on arrays; give them")
-        dataset = load(
-            source if source is not None else recipe.source,
-            columns=recipe.columns,
-            classes=recipe.classes,
-            data_dir=recipe.data_dir,
-            progress=progress,
-        )
+        dataset = load_again(recipe, source, None, progress)
         return laid_over(dataset, Path(recipe.manifest)) if recipe.manifest is not None else dataset
     except FovealError as error:
         checks.append(Check("predicted again", None, f"The images are not at hand: {str(error).splitlines()[0]}"))
