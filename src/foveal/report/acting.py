@@ -23,7 +23,7 @@ def conclusion(measured: Mapping[str, Any]) -> str:
     operating = measured.get("operating")
     if operating is None:
         return (
-            "The most probable class is answered: no operating point was asked for (`--operating-point`). The curves "
+            "The most probable class is answered: no operating point was asked for (--operating-point). The curves "
             "show what others would give."
         )
     rule, binary = operating["operating"], operating["binary"]
