@@ -69,7 +69,7 @@ def brier_sentence(measures: Mapping[str, Any]) -> str:
     return (
         f"Brier score {decimal(brier['score'])} = reliability {decimal(brier['reliability'])} (0 is best) − resolution "
         f"{decimal(brier['resolution'])} + uncertainty {decimal(brier['uncertainty'])} of the labels {sign} "
-        f"{decimal(abs(brier['within_bins']))} within bins. Largest error of a bin {decimal(measures['mce'])}; mean error "
-        f"class by class {decimal(measures['mean_classwise_ece'])}; over bins of equal mass "
+        f"{decimal(abs(brier['within_bins']))} within bins. Largest error of a bin {decimal(measures['mce'])}; mean "
+        f"error class by class {decimal(measures['mean_classwise_ece'])}; over bins of equal mass "
         f"{decimal(measures['ece_equal_mass']['value'])}. All over {count(measures['bins'])} bins."
     )

@@ -10,7 +10,7 @@ from foveal.audit.finding import Finding
 from foveal.errors import ClassifierError
 from foveal.evaluation.interval import Estimate
 from foveal.run import Run, read_json
-from foveal.training.history import EpochRow
+from foveal.training.history import EpochRow, epoch_row
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def read_results(run: Run) -> Results:
             validation=scores_of(metrics["validation"]),
             test=scores_of(metrics["test"]),
             measured=metrics["test"],
-            history=tuple(_epoch(row) for row in run.history),
+            history=tuple(epoch_row(row) for row in run.history),
             answers=tuple(
                 Answer(
                     row["record_id"], row["label"], row["predicted"], float(row["probability"]), _shares(row, classes)
@@ -177,11 +177,6 @@ def _training(entry: dict[str, Any]) -> Training:
         parameters=int(entry["parameters"]),
         images_per_s=entry.get("images_per_s"),
     )
-
-
-def _epoch(row: dict[str, float]) -> EpochRow:
-    whole: dict[str, Any] = {name: int(row[name]) for name in ("epoch", "best", "images") if name in row}
-    return EpochRow(**{**row, **whole})
 
 
 def _finding(entry: dict[str, Any]) -> Finding:

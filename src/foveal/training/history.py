@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from foveal.files import write_csv
 from foveal.progress import duration
@@ -37,6 +38,12 @@ class EpochRow:
 
 
 LEGEND = "each epoch: loss and accuracy on training and validation images; * the best validation loss so far"
+
+
+def epoch_row(row: Mapping[str, Any]) -> EpochRow:
+    """Return the epoch in a row of history.csv, whose numbers were read as floats; TypeError where a column lacks."""
+    whole: dict[str, Any] = {name: int(row[name]) for name in ("epoch", "best", "images") if name in row}
+    return EpochRow(**{**row, **whole})
 
 
 def write_history(path: Path, rows: Sequence[EpochRow]) -> None:

@@ -14,6 +14,7 @@ from foveal.classifier.device import lay_out_as_loaded, saying_out_of_memory
 from foveal.data.dataset import CALIBRATION
 from foveal.evaluation.gate_fitting import Seen
 from foveal.files import write_json
+from foveal.models.network import Network
 from foveal.progress import Progress
 from foveal.run import SCHEMA_VERSION, Run
 from foveal.training.loggers import Loggers, open_loggers
@@ -66,9 +67,7 @@ def _train(
             transferred = transfer(prepared, prepared.started, recipe, run, progress, loggers.epochs)
             network, trained = transferred.network, transferred.fit
         else:
-            network = build(recipe, len(dataset.classes), preprocess.channels, (preprocess.height, preprocess.width))
-            if not run.checkpoint_file("last").exists():  # a checkpoint holds all that they became
-                load_start(network, recipe, len(dataset.classes), preprocess.channels, progress)
+            network = begun(run, prepared, recipe, progress)
             trained = fit_network(network, prepared.training_data(), preprocess, recipe, run, progress, loggers.epochs)
     classifier = Classifier(
         network,
@@ -79,6 +78,15 @@ def _train(
         _provenance(run, prepared, trained),
     )
     return classifier, trained, transferred
+
+
+def begun(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) -> Network:
+    """Return the network by `recipe` as training takes it up: with its first weights, or to be given a checkpoint's."""
+    preprocess, classes = prepared.preprocess, len(prepared.dataset.classes)
+    network = build(recipe, classes, preprocess.channels, (preprocess.height, preprocess.width))
+    if not run.checkpoint_file("last").exists():  # a checkpoint holds all that they became
+        load_start(network, recipe, classes, preprocess.channels, progress)
+    return network
 
 
 @dataclass(eq=False)

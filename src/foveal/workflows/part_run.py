@@ -26,23 +26,20 @@ from foveal.data.splits import Split
 from foveal.evaluation.interval import by_group
 from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from foveal.files import write_json
-from foveal.models.network import Network
 from foveal.progress import Progress
 from foveal.run import SCHEMA_VERSION, Run
-from foveal.training.history import EpochRow
+from foveal.training.history import EpochRow, epoch_row
 from foveal.training.loop import Fit, fit
 from foveal.training.reading import read_curves
 from foveal.training.recipe import Recipe, read_recipe
 from foveal.training.seeding import own_random_state
 from foveal.workflows.begin import make_run
-from foveal.workflows.network import build, network_options
+from foveal.workflows.carry_on import begun
+from foveal.workflows.network import network_options
 from foveal.workflows.plan import resolved_for
 from foveal.workflows.prepare import Prepared
-from foveal.workflows.start_weights import load_start
 from foveal.workflows.started import start
 from foveal.workflows.transfer import raw_answers, transfer
-
-WHOLE = ("epoch", "best", "images")  # columns of history.csv that are counts
 
 
 def train_part(run: Run, prepared: Prepared, rows: np.ndarray, recipe: Recipe, progress: Progress) -> None:
@@ -95,7 +92,7 @@ def _trained(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) -
             transferred = transfer(replace(prepared, started=started), started, recipe, run, progress, _tell_nobody)
             network, trained = transferred.network, transferred.fit
         else:
-            network = _built(run, prepared, recipe)
+            network = begun(run, prepared, recipe, Progress(silent=True))
             trained = fit(network, prepared.training_data(), preprocess, recipe, run, progress)
     classifier = Classifier(
         network, recipe.model, network_options(recipe), dataset.classes, preprocess, {"recipe": run.recipe}
@@ -104,14 +101,6 @@ def _trained(run: Run, prepared: Prepared, recipe: Recipe, progress: Progress) -
     if answers is None:
         answers = classifier.raw(prepared.pixels, rows)
     return classifier, trained, answers.probabilities
-
-
-def _built(run: Run, prepared: Prepared, recipe: Recipe) -> Network:
-    preprocess, classes = prepared.preprocess, len(prepared.dataset.classes)
-    network = build(recipe, classes, preprocess.channels, (preprocess.height, preprocess.width))
-    if not run.checkpoint_file("last").exists():  # a checkpoint holds all that they became
-        load_start(network, recipe, classes, preprocess.channels, Progress(silent=True))
-    return network
 
 
 def _tell_nobody(history: Sequence[EpochRow]) -> None:
@@ -145,7 +134,7 @@ def _write(run: Run, prepared: Prepared, network: Classifier, trained: Fit, prob
 
 def stopped_short(run: Run) -> bool:
     """Whether the validation loss of a run was still falling at its end, so that more epochs might have helped."""
-    rows = [EpochRow(**{**row, **{name: int(row[name]) for name in WHOLE if name in row}}) for row in run.history]
+    rows = [epoch_row(row) for row in run.history]
     metrics = run.metrics
     early = bool(metrics["training"]["stopped_early"])
     return "too few epochs" in read_curves(rows, int(metrics["validation"]["n"]), stopped_early=early).patterns
