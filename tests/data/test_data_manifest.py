@@ -155,7 +155,7 @@ def test_all_faults_stand_in_one_report(folder: Path) -> None:
         "line 11: no path",
         "line 12: b.png has no label",
         "line 13: b.png has no label",
-        'line 14: unknown split "holdout"; it may be train, validation or test',
+        'line 14: unknown split "holdout"; it may be train, validation, test or calibration',
         "line 15: 2 cells, the header has 3",
         "line 16: 4 cells, the header has 3",
         "line 17: a.png is listed twice (first in line 2)",

@@ -22,7 +22,7 @@ PathColumn = Annotated[str | None, typer.Option(help="Manifest: the column of th
 LabelColumn = Annotated[str | None, typer.Option(help="Manifest: the column of the label.")]
 GroupColumn = Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")]
 SourceColumn = Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")]
-SplitColumn = Annotated[str | None, typer.Option(help="Manifest: train, validation or test.")]
+SplitColumn = Annotated[str | None, typer.Option(help="Manifest: train, validation, test or calibration.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")
 ]

@@ -169,7 +169,9 @@ def recipe_options(
     label_column: Annotated[str | None, option(panel=DATA, help="Manifest: the column of the label.")] = None,
     group_column: Annotated[str | None, option(panel=DATA, help="Manifest: the patient, never torn apart.")] = None,
     source_column: Annotated[str | None, option(panel=DATA, help="Manifest: where the image comes from.")] = None,
-    split_column: Annotated[str | None, option(panel=DATA, help="Manifest: train, validation or test.")] = None,
+    split_column: Annotated[
+        str | None, option(panel=DATA, help="Manifest: train, validation, test or calibration.")
+    ] = None,
     classes: Annotated[
         str | None, option(panel=DATA, help="Allowed classes in order, with commas; others are refused.")
     ] = None,
