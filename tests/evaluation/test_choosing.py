@@ -7,14 +7,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from foveal.classifier.operating import Requirement
-from foveal.errors import DataError, UsageError
+from foveal.errors import DataError
 from foveal.evaluation.choosing import (
     at_stated_threshold,
-    choose,
     first_meeting,
-    for_cost,
-    for_prevalence,
     for_sensitivity,
     for_specificity,
     for_youden,
@@ -136,75 +132,3 @@ def test_the_lower_bound_keeps_its_word_on_new_images():
         found = for_sensitivity(0.9, "yes", labels, two(norm.cdf(x - 0.75)), CLASSES, lower_bound=True)
         kept.append(1 - norm.cdf(norm.ppf(found.threshold) + 0.75 - 1.5) >= 0.9)
     assert np.mean(kept) > 0.95
-
-
-def test_words_choose():
-    p = two(SCORES)
-    assert choose("yes: sensitivity 0.8", LABELS, p, CLASSES) == for_sensitivity(0.8, "yes", LABELS, p, CLASSES)
-    assert choose("yes: specificity 0.9", LABELS, p, CLASSES) == for_specificity(0.9, "yes", LABELS, p, CLASSES)
-    assert choose("yes: youden", LABELS, p, CLASSES) == for_youden("yes", LABELS, p, CLASSES)
-    assert choose("no: threshold 0.3", LABELS, p, CLASSES).requirement == Requirement("threshold", 0.3)
-    with pytest.raises(UsageError, match='Did you mean "yes"'):
-        choose("yess: youden", LABELS, p, CLASSES)
-
-
-def test_one_sided_images_and_impossible_shares_are_refused():
-    with pytest.raises(DataError, match='no image of "yes"'):
-        for_sensitivity(0.9, "yes", np.zeros(3, int), two([0.1, 0.2, 0.3]), CLASSES)
-    with pytest.raises(DataError, match="no image of another class"):
-        for_youden("yes", np.ones(3, int), two([0.1, 0.2, 0.3]), CLASSES)
-    with pytest.raises(DataError, match="not a number"):
-        for_youden("yes", LABELS, two([np.nan, *SCORES[1:]]), CLASSES)
-    for share in (0, 1.2, float("nan")):
-        with pytest.raises(UsageError, match="ask for a share"):
-            for_specificity(share, "yes", LABELS, two(SCORES), CLASSES)
-
-
-def test_costs_of_two_classes_are_a_threshold():
-    # missing costs 9, a false alarm 1: positive where 9 p >= 1 - p
-    rule = for_cost([[0, 1], [9, 0]], CLASSES)
-    score = np.array([0.05, 0.0999, 0.1001, 0.5])
-    assert rule.decide(two(score)).tolist() == [0, 0, 1, 1]
-    assert for_cost(np.array([[0, 1], [9, 0]]), CLASSES) == rule
-    for costs in ([[0, 1]], [[0, -1], [1, 0]], [[1, 0], [1, 0]], [[0, np.inf], [1, 0]], [[0, 0], [0, 0]]):
-        with pytest.raises(UsageError, match="cannot be used"):
-            for_cost(costs, CLASSES)
-
-
-def test_calibrated_costs_are_least_on_average():
-    rng = np.random.default_rng(5)
-    p = rng.dirichlet(np.ones(3), 20_000)
-    labels = (p.cumsum(axis=1) > rng.random((20_000, 1))).argmax(axis=1)
-    costs = np.array([[0, 1, 2], [20, 0, 1], [4, 2, 0]])
-    names = ("a", "b", "c")
-    paid = {"costs": costs[labels, for_cost(costs, names).decide(p)].mean()}
-    paid |= {"most probable": costs[labels, p.argmax(axis=1)].mean()}
-    paid |= {name: costs[labels, index].mean() for index, name in enumerate(names)}
-    assert min(paid, key=paid.get) == "costs"
-
-
-def test_a_prevalence_is_replaced_for_good():
-    # labels drawn at 50 : 50, used at 2 : 98; the adjusted probabilities are those of there
-    rng = np.random.default_rng(6)
-
-    def drawn(n: int, share: float) -> tuple[np.ndarray, np.ndarray]:
-        labels = (rng.random(n) < share).astype(int)
-        odds = np.exp(2 * rng.normal(2 * labels - 1.0))  # likelihood ratio of N(1, 1) and N(-1, 1)
-        return labels, two(odds / (1 + odds))
-
-    here, _ = drawn(4_000, 0.5)
-    rule = for_prevalence({"no": 0.98, "yes": 0.02}, here, CLASSES)
-    labels, p = drawn(60_000, 0.02)
-    adjusted = rule.rule.adjusted(p)[:, 1]
-    assert adjusted.mean() == pytest.approx(labels.mean(), abs=0.003) and p[:, 1].mean() > 0.15
-    assert (rule.decide(p) == labels).mean() > (p.argmax(axis=1) == labels).mean()
-    assert (rule.split, rule.n, rule.positive) == ("validation", 4_000, None)
-
-
-def test_prevalences_that_cannot_be_are_refused():
-    with pytest.raises(UsageError, match='No prevalence is stated for "no"'):
-        for_prevalence({"yes": 0.5}, LABELS, CLASSES)
-    with pytest.raises(UsageError, match="add up to"):
-        for_prevalence({"yes": 0.5, "no": 0.7}, LABELS, CLASSES)
-    with pytest.raises(DataError, match='no validation image of "yes"'):
-        for_prevalence({"yes": 0.5, "no": 0.5}, np.zeros(4, int), CLASSES)

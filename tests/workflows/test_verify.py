@@ -14,7 +14,8 @@ import pytest
 import foveal
 from foveal.errors import ClassifierError
 from foveal.run import Run
-from foveal.workflows.verify import Verification, differences, verify
+from foveal.workflows.checks import differences
+from foveal.workflows.verify import Verification, verify
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +150,28 @@ def test_an_exchanged_gate_is_refused(copy: Path) -> None:
 def test_most_test_images_pass_the_gate(trained: Path) -> None:
     rows = Run(trained).predictions("test")
     assert sum(bool(row["abstained"]) for row in rows) <= 0.08 * len(rows)
+
+
+def test_without_its_images_the_report_is_compared_but_for_its_pictures(copy: Path) -> None:
+    found = {check.name: check for check in verify(copy, copy / "nowhere", progress=False).checks}
+    assert found["report"].holds
+    assert "but for its pictures" in found["report"].sentence
+    change(copy / "report.html", r'("cells":\s?\{"\d-\d":\s?\[)(\d+)', r"\g<1>9\2")
+    unsealed(copy)
+    found = {check.name: check for check in verify(copy, copy / "nowhere", progress=False).checks}
+    assert found["report"].holds is False
+
+
+def test_another_version_is_asked_for_its_figures_and_not_for_its_words(copy: Path) -> None:
+    change(copy / "environment.json", r'"foveal": "[^"]+"', '"foveal": "0.0.9"')
+    change(copy / "report.html", "What a probability means", "What probability means")
+    file = copy / "evaluations" / "test" / "metrics.json"
+    change(file, r'("sentence": ")The', r"\1Now the")
+    unsealed(copy)
+    checks = {check.name: check for check in verify(copy, progress=False).checks}
+    assert checks["report"].holds is None
+    assert checks["evaluation test"].holds
+    stored = json.loads(file.read_text())
+    stored["calibration"]["after"]["ece"]["value"] += 0.001
+    file.write_text(json.dumps(stored))
+    assert "calibration.after.ece.value" in failing(copy)["evaluation test"]

@@ -22,6 +22,7 @@ class Decisions:
     operating: OperatingPoint | None = None
     sets: ConformalSets | None = None
     gate: Gate | None = None
+    missed: str | None = None  # why there is no operating point although one was asked for
 
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
         """Return `probabilities` (N, C) as they are deployed."""
@@ -37,7 +38,8 @@ class Decisions:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of classifier.json; the gate's arrays are stored beside it."""
         parts = {"calibration": self.calibration, "operating": self.operating, "sets": self.sets, "gate": self.gate}
-        return {name: part.to_dict() for name, part in parts.items() if part is not None}
+        told = {name: part.to_dict() for name, part in parts.items() if part is not None}
+        return told if self.missed is None else {**told, "operating_missed": self.missed}
 
     @classmethod
     def from_dict(
@@ -50,4 +52,5 @@ class Decisions:
             OperatingPoint.from_dict(value["operating"], classes) if "operating" in value else None,
             ConformalSets.from_dict(value["sets"], count) if "sets" in value else None,
             Gate.from_dict(value["gate"], arrays) if "gate" in value else None,
+            str(value["operating_missed"]) if "operating_missed" in value else None,
         )

@@ -13,6 +13,7 @@ from foveal.errors import DataError, UsageError
 
 Kind = Literal["sensitivity", "specificity", "youden", "threshold", "cost", "prevalence"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+BY_LOWER_BOUND = ", lower bound"
 OF_A_THRESHOLD = ("sensitivity", "specificity", "youden", "threshold")
 
 
@@ -35,21 +36,23 @@ class Requirement:
     def from_words(cls, words: str) -> tuple[str, Requirement]:
         """Return (class name, requirement) of words such as "melanoma: sensitivity 0.95"; UsageError for others.
 
-        After the class come "sensitivity", "specificity" or "threshold" with a number from 0 to 1, or "youden".
+        After the class come "sensitivity", "specificity" or "threshold" with a number from 0 to 1, or "youden". With
+        ", lower bound" after a sensitivity or specificity, the lower end of its interval is to reach the number.
         """
         name, _, rest = (part.strip() for part in words.rpartition(":"))
-        kind, *values = rest.split() or [""]
+        surely = rest.endswith(BY_LOWER_BOUND)
+        kind, *values = rest.removesuffix(BY_LOWER_BOUND).split() or [""]
         try:
             numbers = [float(value) for value in values]
         except ValueError:
             numbers = []
         fits = len(values) == (0 if kind == "youden" else 1) == len(numbers) and all(0 < one <= 1 for one in numbers)
-        if not name or kind not in OF_A_THRESHOLD or not fits:
+        if not name or kind not in OF_A_THRESHOLD or not fits or (surely and kind in ("threshold", "youden")):
             raise UsageError(
                 f'"{words}" is no operating point; write one like "CLASS: sensitivity 0.95", "CLASS: specificity 0.9", '
-                f'"CLASS: threshold 0.3" or "CLASS: youden".'
+                f'"CLASS: threshold 0.3", "CLASS: youden", "cost TRUE>SAID=10, ..." or "prevalence CLASS=0.02, ...".'
             )
-        return name, cls(kind, numbers[0] if numbers else None)  # type: ignore[arg-type]
+        return name, cls(kind, numbers[0] if numbers else None, surely)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

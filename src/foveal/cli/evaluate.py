@@ -93,3 +93,4 @@ def evaluate(
             typer.echo(f"  wrong answers told by {measure.replace('_', ' ')}: AUC {area}")
     if result["note"]:
         typer.echo(f"note: {result['note']}")
+    typer.echo(f"report  {result['page']}")

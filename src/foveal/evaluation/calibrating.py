@@ -88,7 +88,8 @@ def choose_calibration(
     Every method is fitted on all folds but one and asked on that one, fold by fold; units (N,) are never torn, and
     classes are spread evenly. Of `methods` (all, where None) the simplest is taken whose mean log loss lies within
     one standard error, of the paired difference and between units, of the lowest one (the rule of Breiman, Friedman,
-    Olshen, Stone 1984). Methods that so few images cannot bear are not tried, and one without a finite optimum on
+    Olshen, Stone 1984); "none" is taken only where it is no worse than that one, since what is deployed is to be
+    calibrated. Methods that so few images cannot bear are not tried, and one without a finite optimum on
     them or in any fold is left out; if none remains, it is "none". `facts` say all of it; `where` names the split.
     Raises UsageError for an unknown method or fewer than two folds, DataError where labels or probabilities are none.
     """
@@ -116,7 +117,7 @@ def choose_calibration(
     if not losses:
         fits["none"], losses["none"] = fit_calibration("none", labels, p, units), before
     candidates = _compared(losses, numbers)
-    chosen = next(one for one in candidates if one.above_best <= one.above_best_se)
+    chosen = _simplest_of_the_best(candidates)
     fitted = fits[chosen.method]
     facts = {
         **fitted.facts,
@@ -208,6 +209,13 @@ def _compared(losses: dict[Method, np.ndarray], units: np.ndarray) -> list[Candi
     return rows
 
 
+def _simplest_of_the_best(candidates: Sequence[Candidate]) -> Candidate:
+    """Return the simplest candidate within one standard error of the best; "none" where nothing lowers the loss."""
+    near = [one for one in candidates if one.above_best <= one.above_best_se]
+    fitted = next((one for one in near if one.method != "none"), near[0])
+    return near[0] if near[0].log_loss <= fitted.log_loss else fitted
+
+
 def _standard_error(values: np.ndarray, units: np.ndarray) -> float:
     """Return the standard error of the mean of `values` (N,) when whole `units` (N,) are what is independent."""
     sums = np.bincount(units, weights=values - values.mean())  # (units,)
@@ -229,10 +237,7 @@ def _reason(chosen: Candidate, candidates: Sequence[Candidate], facts: Mapping[s
     elif chosen.method == "none" and best.method == "none":
         said = f"{title}: {where} nothing lowered the log loss of {before:.4f}."
     elif chosen.method == "none":
-        said = (
-            f"{title}: {where} {NAMES[best.method]} lowered the log loss most, from {before:.4f} to "
-            f"{best.log_loss:.4f}, which is within one standard error ({chosen.above_best_se:.4f})."
-        )
+        said = f"{title}: {where} nothing as simple lowered the log loss of {before:.4f} by more than chance may."
     else:
         said = f"{title}: {where} it takes the log loss from {before:.4f} to {chosen.log_loss:.4f}, " + (
             "the lowest that was found."

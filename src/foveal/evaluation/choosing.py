@@ -18,32 +18,6 @@ from foveal.evaluation.metrics import check_answers, unit_numbers
 LOOKS = 200  # candidates whose interval for groups is computed at once
 
 
-def choose(
-    words: str,
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    classes: tuple[str, ...],
-    units: np.ndarray | None = None,
-    *,
-    split: str = "validation",
-    lower_bound: bool = False,
-) -> OperatingPoint:
-    """Return the operating point that `words` ask for, such as "melanoma: sensitivity 0.95" or "melanoma: youden".
-
-    See `for_sensitivity`, `for_specificity`, `for_youden` and `at_stated_threshold`, which do it; UsageError for other
-    words.
-    """
-    positive, wanted = Requirement.from_words(words)
-    known = (labels, probabilities, classes, units)
-    if wanted.kind == "youden":
-        return for_youden(positive, *known, split=split)
-    assert wanted.value is not None  # the others have one
-    if wanted.kind == "threshold":
-        return at_stated_threshold(wanted.value, positive, *known, split=split)
-    by = for_sensitivity if wanted.kind == "sensitivity" else for_specificity
-    return by(wanted.value, positive, *known, split=split, lower_bound=lower_bound)
-
-
 def for_sensitivity(
     at_least: float,
     positive: str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from foveal.classifier.decisions import Decisions
@@ -20,20 +21,30 @@ GATE_SCORE = "gate_score"
 MOST_CURVES = 5  # decision curves of so many classes
 
 
+@dataclass(frozen=True)
+class CalibratedBy:
+    """How the probabilities were calibrated, in place of a classifier's calibration."""
+
+    method: str
+    reason: str
+
+
 def measure_all(
     predictions: Predictions,
     decisions: Decisions | None = None,
     *,
+    calibrated: CalibratedBy | None = None,
     prevalence: Mapping[str, float] | None = None,
     by: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
     """Return the JSON object of an evaluation's metrics.json, from `predictions` and what was decided beforehand.
 
-    `by` names the columns that slices are made of; by default the column ``source``, where there is one.
+    `by` names the columns that slices are made of; by default the column ``source``, where there is one. `calibrated`
+    says how the probabilities were calibrated where `decisions` hold no calibration.
     """
     labels, p, units, classes = predictions.labels, predictions.probabilities, predictions.units, predictions.classes
     found = measure(labels, p, classes, units, prevalence=prevalence).to_dict()
-    found["calibration"] = _calibration(predictions, decisions)
+    found["calibration"] = _calibration(predictions, calibrated or _calibrated_by(decisions))
     found["doubt"] = risk_coverage(labels, p, units).to_dict()
     found["decision_curves"] = [
         decision_curve(labels, p, classes, name, units).to_dict()
@@ -42,6 +53,8 @@ def measure_all(
     ]
     if decisions is not None and decisions.operating is not None:
         found["operating"] = at_operating_point(decisions.operating, labels, p, classes, units).to_dict()
+    if decisions is not None and decisions.missed is not None:
+        found["operating_missed"] = decisions.missed
     if decisions is not None and decisions.sets is not None:
         in_set = decisions.sets.sets(p)
         found["sets"] = {**decisions.sets.to_dict(), "found": coverage(labels, in_set, classes, units).to_dict()}
@@ -64,14 +77,19 @@ def _acted_upon(classes: tuple[str, ...], decisions: Decisions | None) -> tuple[
     return classes if len(classes) <= MOST_CURVES else ()
 
 
-def _calibration(predictions: Predictions, decisions: Decisions | None) -> dict[str, Any]:
+def _calibrated_by(decisions: Decisions | None) -> CalibratedBy | None:
+    if decisions is None or decisions.calibration is None:
+        return None
+    return CalibratedBy(decisions.calibration.method, str(decisions.calibration.facts.get("reason", "")))
+
+
+def _calibration(predictions: Predictions, by: CalibratedBy | None) -> dict[str, Any]:
     """Return how well the probabilities are calibrated, and how well they were before they were."""
     labels, units, classes = predictions.labels, predictions.units, predictions.classes
     after = calibration_measures(labels, predictions.probabilities, classes, units)
     told: dict[str, Any] = {"sentence": after.sentence, "after": after.to_dict(), "before": None, "method": None}
-    if decisions is not None and decisions.calibration is not None:
-        told["method"] = decisions.calibration.method
-        told["reason"] = decisions.calibration.facts.get("reason", "")
+    if by is not None:
+        told |= {"method": by.method, "reason": by.reason}
     if predictions.raw is not None and told["method"] not in (None, "none"):
         told["before"] = calibration_measures(labels, predictions.raw, classes, units).to_dict()
     return told

@@ -74,8 +74,12 @@ def at_operating_point(
     units: np.ndarray | None = None,
     *,
     prevalence: float | None = None,
+    decided: np.ndarray | None = None,
 ) -> AtOperatingPoint:
     """Return what deciding at `operating` gives on `labels` (N,) and calibrated `probabilities` (N, C).
+
+    `decided` (N,) is what was decided by other points for the same requirement, where this one was chosen on these
+    very images.
 
     Images other than those it was chosen on give honest figures. Intervals are Wilson's, or those for groups where
     `units` (N,) have several images. `prevalence` is a share of the positive class for which predictive values are
@@ -84,7 +88,8 @@ def at_operating_point(
     check_answers(labels, probabilities, len(classes))
     if operating.classes != classes:
         raise UsageError("The operating point is of other classes than these.")
-    numbers, decided = unit_numbers(labels, units), operating.decide(probabilities)
+    numbers = unit_numbers(labels, units)
+    decided = operating.decide(probabilities) if decided is None else decided
     every, binary, costs = np.arange(len(labels)), None, None
     if isinstance(operating.rule, Threshold):
         said, is_class = decided == operating.rule.positive, labels == operating.rule.positive

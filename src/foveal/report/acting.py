@@ -11,8 +11,8 @@ from markupsafe import Markup
 from foveal.evaluation.thresholds import roc_points
 from foveal.report.figures import cell
 from foveal.report.frame import Frame
-from foveal.report.results import Results
-from foveal.report.wording import percent, quoted
+from foveal.report.results import Tested
+from foveal.report.wording import OUT_OF_FOLD, images_of, percent, quoted
 
 MOST_CURVES = 6
 RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV"}
@@ -21,6 +21,8 @@ RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV
 def conclusion(measured: Mapping[str, Any]) -> str:
     """Return what was decided beforehand, and what it does on the test images."""
     operating = measured.get("operating")
+    if operating is None and "operating_missed" in measured:
+        return f"The operating point that was asked for could not be had: {measured['operating_missed']}"
     if operating is None:
         return (
             "The most probable class is answered: no operating point was asked for (--operating-point). The curves "
@@ -28,14 +30,38 @@ def conclusion(measured: Mapping[str, Any]) -> str:
         )
     rule, binary = operating["operating"], operating["binary"]
     if binary is None:
-        return (
-            f"The class is decided by the rule {rule['rule']}; {cell(operating['accuracy'])} of its answers are right."
-        )
+        return _without_threshold(operating, measured)
     reached = ", ".join(f"{title} {cell(binary[key])}" for key, title in RATES.items())
+    by = ", each fold decided by the threshold that the others give," if rule["split"] == OUT_OF_FOLD else ""
     return (
-        f"{quoted(rule['positive'])} is answered from a probability of {percent(rule['threshold'])} on, "
-        f"chosen on {rule['split']} for: {rule['requirement']['words']}. On the test images that gives {reached}, and "
-        f"{cell(operating['accuracy'])} right over all classes."
+        f"{quoted(rule['positive'])} is answered from a probability of {percent(rule['threshold'])} on, chosen on "
+        f"{images_of(rule['split'])} for: {rule['requirement']['words']}. On the test images{by} "
+        f"that gives {reached}, and {cell(operating['accuracy'])} right over all classes."
+    )
+
+
+def _without_threshold(operating: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+    """Return what deciding by costs or by stated prevalences gives."""
+    rule, classes, right = operating["operating"], measured["classes"], cell(operating["accuracy"])
+    if rule["rule"] == "cost":
+        dear = [
+            f"{quoted(true)} taken for {quoted(said)} costs {cost:g}"
+            for true, row in zip(classes, rule["costs"], strict=True)
+            for said, cost in zip(classes, row, strict=True)
+            if cost not in (0, 1)
+        ]
+        return (
+            f"The class with the least expected cost is answered{': ' if dear else ''}{'; '.join(dear)}. On the test "
+            f"images an answer costs {operating['mean_cost']:.3f} on average, the most probable class would cost "
+            f"{operating['mean_cost_of_most_probable']:.3f}; {right} of the answers are right."
+        )
+    shares = ", ".join(
+        f"{quoted(name)} {percent(stated)} (was {percent(former)})"
+        for name, stated, former in zip(classes, rule["stated"], rule["former"], strict=True)
+    )
+    return (
+        f"The most probable class is answered for a place where the classes have these shares: {shares}. On these "
+        f"test images, which have others, {right} of the answers are right."
     )
 
 
@@ -45,21 +71,21 @@ def positive_of(measured: Mapping[str, Any]) -> str | None:
     return None if operating is None else operating["operating"].get("positive")
 
 
-def roc_drawings(results: Results) -> list[Markup]:
+def roc_drawings(tested: Tested) -> list[Markup]:
     """Return the ROC curve of the class that is acted upon, or of each of a few classes."""
-    answers = [answer for answer in results.answers if answer.shares]
+    answers = [answer for answer in tested.answers if answer.shares]
     if not answers:
         return []
-    positive = positive_of(results.measured)
-    named = list(results.test.classes) if positive is None else [positive]
+    positive = positive_of(tested.measured)
+    named = list(tested.scores.classes) if positive is None else [positive]
     labels = np.array([answer.label for answer in answers], object)
     drawn = []
     for name in named[:MOST_CURVES] if len(named) <= MOST_CURVES else []:
         is_class = labels == name
         if not is_class.any() or is_class.all():
             continue
-        score = np.array([answer.shares[results.test.classes.index(name)] for answer in answers])
-        drawn.append(_roc(name, roc_points(is_class, score), results.measured))
+        score = np.array([answer.shares[tested.scores.classes.index(name)] for answer in answers])
+        drawn.append(_roc(name, roc_points(is_class, score), tested.measured))
     return drawn
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from foveal.report.frame import Frame
-from foveal.report.wording import count, counted, decimal, percent
+from foveal.report.wording import count, counted, decimal, images_of, percent
 from foveal.web.svg import printable
 
 SURE_AT = 0.9  # the coverage that the conclusion speaks of
@@ -48,7 +48,7 @@ def sets_sentence(sets: Mapping[str, Any]) -> str:
     if found["empty"]["value"]:
         empty = f" {percent(found['empty']['value'])} are empty: no class fits as well as the true one mostly does."
     return (
-        f"Prediction sets, made on {counted(sets['units'], 'independent image')} of {sets['split']}, are to hold the "
+        f"Prediction sets, made on {count(sets['units'])} independent {images_of(sets['split'])}, are to hold the "
         f"true class {percent(1 - sets['alpha'])} of the time. On the test images they hold it in "
         f"{percent(found['coverage']['value'])} ({percent(found['coverage']['low'])} to "
         f"{percent(found['coverage']['high'])}), with {found['mean_size']:.2f} classes on average; "

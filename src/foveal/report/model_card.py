@@ -29,7 +29,7 @@ def model_card(results: Results) -> str:
     return environment.get_template(TEMPLATE).render(
         results=results,
         test=results.test,
-        measured=results.measured,
+        measured=results.tested.measured,
         name=f"{results.architecture['name']} on {results.dataset['name']}",
         say=wording,
         figures=figures,
@@ -50,9 +50,9 @@ def line(text: object) -> str:
 
 
 def _gate_sentence(results: Results) -> str:
-    if "gate" not in results.measured:
+    if "gate" not in results.tested.measured:
         return "It answers with one of them whatever it is shown: it has no gate against foreign images."
-    alarms = results.measured["gate"]["share"]
+    alarms = results.tested.measured["gate"]["share"]
     return (
         f"It abstains from images that do not resemble those it learnt from; of the test images, which do, it takes "
         f"{wording.percent(alarms['value'])} for foreign."
@@ -66,8 +66,8 @@ def _limits(results: Results) -> Iterator[str]:
         yield finding.sentence
     if not results.dataset.get("n_groups"):
         yield "The source names no patients or other groups, so related images may lie on both sides of the split."
-    small = [name for name, one in results.measured["per_class"].items() if one.get("too_small")]
+    small = [name for name, one in results.tested.measured["per_class"].items() if one.get("too_small")]
     if small:
         yield f"Too few independent test images to say anything of: {', '.join(small)}."
-    if "robustness" not in results.measured:
+    if "robustness" not in results.tested.measured:
         yield "How it bears noise, blur and other corruption is not part of this card; see foveal robustness."

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from foveal.report import curves, wording
-from foveal.report.results import Answer, Results
+from foveal.report import wording
+from foveal.report.results import Answer, Tested
 from foveal.web.svg import printable
 from foveal.web.thumbnails import Thumbnail
 
@@ -25,15 +25,15 @@ Cell = tuple[int, int]
 class Shown:
     """The records that the page can show, each once."""
 
-    results: Results
+    tested: Tested
     thumbnails: Mapping[str, Thumbnail | None]
     records: list[list[Any]] = field(default_factory=list)
     place: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.names = {name: index for index, name in enumerate(self.results.test.classes)}
+        self.names = {name: index for index, name in enumerate(self.tested.scores.classes)}
         self.numbers = {record_id: index for index, record_id in enumerate(self.thumbnails)}
-        self.rows = {answer.record_id: row for row, answer in enumerate(self.results.answers)}
+        self.rows = {answer.record_id: row for row, answer in enumerate(self.tested.answers)}
 
     def of(self, images: Sequence[Answer]) -> list[int]:
         """Return the places in `records` of the first of `images` for which there was room."""
@@ -61,18 +61,18 @@ class Shown:
 
 
 def page_data(
-    results: Results,
+    tested: Tested,
     cells: Mapping[Cell, Sequence[Answer]],
     bins: Sequence[Sequence[Answer]],
     thumbnails: Mapping[str, Thumbnail | None],
     in_the_page: set[str],
 ) -> dict[str, Any]:
     """Return what the page's script reads; ``images`` leaves out the thumbnails that stand in the page already."""
-    shown = Shown(results, thumbnails)
+    shown = Shown(tested, thumbnails)
     by_cell = {f"{true}-{said}": [len(images), shown.of(images)] for (true, said), images in sorted(cells.items())}
     by_bin = [[len(images), shown.of(images)] for images in bins]
     return {
-        "classes": [printable(name) for name in results.test.classes],
+        "classes": [printable(name) for name in tested.scores.classes],
         "cells": by_cell,
         "bins": by_bin,
         "records": shown.records,
@@ -81,17 +81,16 @@ def page_data(
             for record_id, made in thumbnails.items()
             if made and record_id not in in_the_page
         },
-        "epochs": curves.readings(results.history),
-        "answers": _answers(results),
+        "answers": _answers(tested),
     }
 
 
-def _answers(results: Results) -> dict[str, str] | None:
+def _answers(tested: Tested) -> dict[str, str] | None:
     """Return labels (N,) and probabilities (N, C) as little-endian uint16 in base64; None where that is too much."""
-    classes = results.test.classes
+    classes = tested.scores.classes
     names = {name: index for index, name in enumerate(classes)}
-    known = [answer for answer in results.answers if answer.shares and answer.label in names]
-    if not known or len(known) < len(results.answers) or len(known) * len(classes) > MOST_SHARES:
+    known = [answer for answer in tested.answers if answer.shares and answer.label in names]
+    if not known or len(known) < len(tested.answers) or len(known) * len(classes) > MOST_SHARES:
         return None
     labels = np.array([names[answer.label] for answer in known], "<u2")
     shares = np.rint(np.array([answer.shares for answer in known]) * STEPS).astype("<u2")  # (N, C)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,15 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """What was measured on one set of images, and what was said of each."""
+
+    scores: Scores
+    measured: dict[str, Any]  # the JSON object of metrics.json: all that was measured
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
 class Layer:
     """One row of the network's table."""
 
@@ -82,10 +91,8 @@ class Results:
     findings: tuple[Finding, ...]
     training: Training
     validation: Scores
-    test: Scores
-    measured: dict[str, Any]  # the JSON object of the test images in metrics.json: all that was measured on them
+    tested: Tested
     history: tuple[EpochRow, ...]
-    answers: tuple[Answer, ...]
     architecture: dict[str, Any]
     layers: tuple[Layer, ...]
     preprocess: dict[str, Any]
@@ -94,28 +101,25 @@ class Results:
     recipe_text: str
     environment: dict[str, Any]
 
+    @property
+    def test(self) -> Scores:
+        """The figures of the test images."""
+        return self.tested.scores
+
 
 def read_results(run: Run) -> Results:
     """Read the stored results of `run`; ClassifierError when a file is missing, damaged or lacks something."""
     metrics, audit, recipe = run.metrics, run.audit, run.recipe
     classifier = read_json(run.classifier_dir / "classifier.json")
     try:
-        classes = metrics["test"]["classes"]
         return Results(
             dataset=audit["dataset"],
             split=audit["split"],
-            findings=tuple(_finding(entry) for entry in audit["findings"]),
+            findings=tuple(finding_of(entry) for entry in audit["findings"]),
             training=_training(metrics["training"]),
             validation=scores_of(metrics["validation"]),
-            test=scores_of(metrics["test"]),
-            measured=metrics["test"],
+            tested=tested_of(metrics["test"], run.predictions("test")),
             history=tuple(epoch_row(row) for row in run.history),
-            answers=tuple(
-                Answer(
-                    row["record_id"], row["label"], row["predicted"], float(row["probability"]), _shares(row, classes)
-                )
-                for row in run.predictions("test")
-            ),
             architecture=classifier["architecture"],
             layers=tuple(_layer(entry) for entry in classifier["layers"]),
             preprocess=classifier["preprocess"],
@@ -128,7 +132,25 @@ def read_results(run: Run) -> Results:
         raise ClassifierError(f"The stored results in {run.path} are incomplete or damaged: {error!r}.") from error
 
 
-def _shares(row: dict[str, str], classes: list[str]) -> tuple[float, ...]:
+def tested_of(measured: dict[str, Any], rows: Iterable[Mapping[str, str]]) -> Tested:
+    """Return an evaluation, from its object in metrics.json and the rows of its predictions.csv.
+
+    KeyError, TypeError or ValueError where something lacks.
+    """
+    answers = (
+        Answer(
+            row["record_id"],
+            row["label"],
+            row["predicted"],
+            float(row["probability"]),
+            _shares(row, measured["classes"]),
+        )
+        for row in rows
+    )
+    return Tested(scores_of(measured), measured, tuple(answers))
+
+
+def _shares(row: Mapping[str, str], classes: Sequence[str]) -> tuple[float, ...]:
     """Return the probabilities in a row of predictions.csv; none where a hand-made one has no such columns."""
     return tuple(float(row[f"p:{name}"]) for name in classes) if f"p:{classes[0]}" in row else ()
 
@@ -179,7 +201,8 @@ def _training(entry: dict[str, Any]) -> Training:
     )
 
 
-def _finding(entry: dict[str, Any]) -> Finding:
+def finding_of(entry: Mapping[str, Any]) -> Finding:
+    """Return a finding of audit.json; TypeError or KeyError where it is none."""
     return Finding(**{**entry, "records": tuple(entry["records"])})
 
 

@@ -12,6 +12,7 @@ from foveal.report.results import Results, Scores
 from foveal.web.svg import printable
 
 NOTHING = "–"
+OUT_OF_FOLD = "out of fold"  # where folds choose in place of a split
 SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -116,6 +117,11 @@ def quoted(name: str) -> str:
 
 
 # --- sentences ---
+
+
+def images_of(split: str) -> str:
+    """Return the images that something was chosen on: ``calibration`` → ``calibration images``."""
+    return "images answered out of fold" if split == OUT_OF_FOLD else f"{split} images"
 
 
 def what(results: Results) -> str:

@@ -13,10 +13,11 @@ from foveal.classifier.conformal import ConformalSets
 from foveal.classifier.decisions import Decisions
 from foveal.classifier.gate import Gate
 from foveal.classifier.operating import OperatingPoint
+from foveal.errors import DataError
 from foveal.evaluation.calibrating import choose_calibration
-from foveal.evaluation.choosing import choose
 from foveal.evaluation.conformal_fitting import split_conformal
 from foveal.evaluation.gate_fitting import Seen, fit_gate
+from foveal.evaluation.operating_words import choose
 from foveal.training.recipe import Recipe
 
 
@@ -45,9 +46,9 @@ def decide(
     """
     found = _calibration(recipe, validation)
     deployed = found.apply(validation.raw.probabilities)
-    operating = _operating(recipe, classes, deployed, validation)
+    operating, missed = _operating(recipe, classes, deployed, validation)
     held = calibration or validation
-    return Decisions(found, operating, _sets(recipe, classes, found, calibration), _gate(recipe, held, seen))
+    return Decisions(found, operating, _sets(recipe, classes, found, calibration), _gate(recipe, held, seen), missed)
 
 
 def _calibration(recipe: Recipe, held: Held) -> Calibration:
@@ -56,10 +57,16 @@ def _calibration(recipe: Recipe, held: Held) -> Calibration:
     return choose_calibration(*known, methods=methods, seed=recipe.seed, where=held.split)
 
 
-def _operating(recipe: Recipe, classes: tuple[str, ...], deployed: np.ndarray, held: Held) -> OperatingPoint | None:
+def _operating(
+    recipe: Recipe, classes: tuple[str, ...], deployed: np.ndarray, held: Held
+) -> tuple[OperatingPoint | None, str | None]:
+    """Return the operating point that the recipe asks for, or why these images give none: training is not lost."""
     if recipe.operating_point is None:
-        return None
-    return choose(recipe.operating_point, held.labels, deployed, classes, held.units, split=held.split)
+        return None, None
+    try:
+        return choose(recipe.operating_point, held.labels, deployed, classes, held.units, split=held.split), None
+    except DataError as error:
+        return None, str(error)
 
 
 def _sets(recipe: Recipe, classes: tuple[str, ...], found: Calibration, held: Held | None) -> ConformalSets | None:

@@ -36,14 +36,15 @@ from foveal.evaluation.predictions import (
 )
 from foveal.evaluation.predictions_file import read_predictions
 from foveal.evaluation.uncertainty import uncertainty, wrong_from_right
-from foveal.files import locked, saying_why, write_json
+from foveal.files import locked, saying_why, write_bytes, write_json
 from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
-from foveal.run import SCHEMA_VERSION, Run, read_json
+from foveal.report.evaluation import EVALUATION_PAGE, render_evaluation
+from foveal.report.folds import OUT_OF_FOLD
+from foveal.run import SCHEMA_VERSION, Run, read_csv, read_json
 from foveal.workflows.prepare import refuse_unreadable
 
 OWN_NAMES = ("test", "validation")
-OUT_OF_FOLD = "out-of-fold"
 TRAINED_ON = "trained-on"
 MEMORY_GIB = 4.0  # above this the decoded images are memory-mapped, as in training
 
@@ -66,7 +67,7 @@ def evaluate(
     network: nn.Module | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Evaluate the classifier of `run` on `source` and return its metrics.
+    """Evaluate the classifier of `run` on `source` and return its metrics, and ``page``, where they can be read.
 
     Args:
         run: a run directory.
@@ -149,9 +150,19 @@ def evaluate(
                     told["uncertainty"] = {"members": members, "passes": len(asked), **found.to_dict()}
                 return told
 
-            return write_evaluation(
-                home, name, classifier, used, answered, np.arange(len(kept)), units, note=note, beside=beside
+            metrics = write_evaluation(
+                home,
+                name,
+                classifier,
+                used,
+                answered,
+                np.arange(len(kept)),
+                units,
+                note=note,
+                beside=beside,
+                with_page=True,
             )
+            return {**metrics, "page": str(home.evaluation_dir(name) / EVALUATION_PAGE)}
 
 
 def _beside_internal(home: Run, recalibrate: bool, here: Predictions, measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,11 +203,12 @@ def write_evaluation(
     *,
     note: str = "",
     beside: Callable[[Predictions, Mapping[str, Any]], dict[str, Any]] | None = None,
+    with_page: bool = False,
 ) -> dict[str, Any]:
     """Write what `classifier` answered as ``evaluations/<name>/``, as a whole, and return the metrics.
 
     The answers are to the images at `records` of `dataset`; `units` (N,) is the number of each one's group, copies
-    joined.
+    joined. `beside` gives what the metrics say beside the figures; `with_page` writes the page of these images, too.
     """
     predictions = _predictions(classifier, dataset, answered.answers, records, units)
     metrics = measure_all(predictions, classifier.decisions)
@@ -205,6 +217,7 @@ def write_evaluation(
     header = {
         "schema_version": SCHEMA_VERSION,
         "classifier": classifier.hash,
+        "architecture": classifier.architecture,
         **answered.engine,
         "dataset": {"name": dataset.name, "origin": dataset.origin},
     }
@@ -216,6 +229,9 @@ def write_evaluation(
         if name not in OWN_NAMES:  # splits.csv tells it of the run's own images
             write_records(part / RECORDS_FILE, _record_columns(dataset, records))
         write_json(part / "metrics.json", {**header, **metrics})
+        if with_page:
+            html = render_evaluation({**header, **metrics}, read_csv(part / PREDICTIONS_FILE), pictures_of(dataset))
+            write_bytes(part / EVALUATION_PAGE, html.encode("utf-8", "replace"))
         with saying_why(folder):
             shutil.rmtree(folder, ignore_errors=True)  # of a run that is resumed: the same figures
             part.rename(folder)

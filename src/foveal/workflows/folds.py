@@ -23,31 +23,30 @@ from typing import Any
 import numpy as np
 
 from foveal.classifier.artefact import FOLDS as PLAN
-from foveal.classifier.decisions import Decisions
 from foveal.data.dataset import Dataset
 from foveal.data.splits import hold_out, make_folds
 from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
-from foveal.evaluation.conformal_fitting import cross_conformal
-from foveal.evaluation.full import measure_all
+from foveal.evaluation.full import GATE_SCORE
+from foveal.evaluation.out_of_fold import FOLD, measure_out_of_fold
 from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from foveal.evaluation.predictions_file import read_predictions
 from foveal.evaluation.spread import Spread, spread
-from foveal.files import locked, saying_why, sha256_of, write_csv, write_json
+from foveal.files import locked, saying_why, sha256_of, write_bytes, write_csv, write_json
 from foveal.models.foreign.entry import refuse_untrusted
 from foveal.progress import Progress
-from foveal.report.folds import write_folds_page
+from foveal.report.folds import OUT_OF_FOLD, render_folds
 from foveal.run import SCHEMA_VERSION, Run, read_csv, read_json
 from foveal.training.interrupt import interrupted
 from foveal.training.recipe import Recipe, read_recipe
 from foveal.training.transfer import choose_transfer
 from foveal.workflows.begin import SPLIT_COLUMNS, begin, split_rows
+from foveal.workflows.evaluate import pictures_of
 from foveal.workflows.place import free_name, refuse_existing, refuse_inside, refuse_unwritable
 from foveal.workflows.plan import given_recipe, open_source
 from foveal.workflows.prepare import Prepared, prepare
 from foveal.workflows.resume import resume as go_on
 
 PAGE = "folds.html"
-OUT_OF_FOLD = "out-of-fold"
 
 
 @dataclass(frozen=True)
@@ -211,17 +210,10 @@ def _summed(home: Path, prepared: Prepared, runs: Sequence[Run], recipe: Recipe)
     """Put the predictions of all folds together, measure them, and write the page."""
     dataset = prepared.dataset
     predictions = _out_of_fold(home, prepared, runs)
-    fold_of = predictions.columns["fold"]
-    metrics = measure_all(predictions)
-    sets, found = cross_conformal(
-        predictions.labels,
-        predictions.probabilities,
-        fold_of,
-        prepared.units,
-        classes=predictions.classes,
-        alpha=round(1 - recipe.coverage, 9),
+    calibrated = [str(run.metrics["test"]["calibration"]["method"]) for run in runs]
+    metrics, decisions = measure_out_of_fold(
+        predictions, coverage=recipe.coverage, operating_point=recipe.operating_point, calibrated=calibrated
     )
-    metrics["sets"] = {**sets.to_dict(), "found": found.to_dict()}
     folder = Run(home).evaluation_dir(OUT_OF_FOLD)
     write_predictions(folder / PREDICTIONS_FILE, predictions)
     write_json(folder / "metrics.json", {"schema_version": SCHEMA_VERSION, **metrics})
@@ -237,12 +229,12 @@ def _summed(home: Path, prepared: Prepared, runs: Sequence[Run], recipe: Recipe)
             "mean": folds.test_accuracy.mean.to_dict(),
             "standard_deviation": folds.test_accuracy.deviation,
         },
-        "decisions": Decisions(sets=sets).to_dict(),
+        "decisions": decisions.to_dict(),
         "findings": [finding.to_dict() for finding in prepared.findings],
         "told_without_the_subject": [one.to_dict() for one in prepared.told],
     }
     write_json(home / PLAN, {**plan, **figures})
-    write_folds_page(folds.page_file, runs, metrics, folds.test_accuracy, prepared.findings)
+    write_bytes(folds.page_file, render_folds(home, pictures_of(dataset)).encode("utf-8", "replace"))
     return folds
 
 
@@ -261,8 +253,11 @@ def _out_of_fold(home: Path, prepared: Prepared, runs: Sequence[Run]) -> Predict
     place = np.argsort(order)
     raw = [part.raw for part in parts if part.raw is not None]
     columns = {
-        "fold": np.repeat([str(number) for number, _ in enumerate(parts, 1)], [len(part) for part in parts])[place]
+        FOLD: np.repeat([str(number) for number, _ in enumerate(parts, 1)], [len(part) for part in parts])[place]
     }
+    gated = [part.columns[GATE_SCORE] for part in parts if GATE_SCORE in part.columns]
+    if gated:  # the folds share a recipe: all of them have a gate, or none
+        columns[GATE_SCORE] = np.concatenate(gated)[place]
     if (dataset.sources != "").any():
         columns["source"] = dataset.sources
     return Predictions(
@@ -272,5 +267,6 @@ def _out_of_fold(home: Path, prepared: Prepared, runs: Sequence[Run]) -> Predict
         np.concatenate([part.probabilities for part in parts])[place],
         np.concatenate(raw)[place] if len(raw) == len(parts) else None,
         prepared.units.astype(str),
-        columns=columns,
+        np.concatenate([part.abstained for part in parts if part.abstained is not None])[place] if gated else None,
+        columns,
     )

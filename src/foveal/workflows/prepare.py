@@ -20,6 +20,7 @@ from foveal.data.images import ImageArray
 from foveal.data.pixels import decode_all, mean_and_std, pixel_digests
 from foveal.data.splits import Split, find_units, make_split, refuse_absent_given
 from foveal.errors import DataError, listed
+from foveal.evaluation.operating_words import refuse_operating_words
 from foveal.models.catalog import find
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
@@ -84,6 +85,8 @@ def prepare(
     for findings that block.
     """
     refuse_unfit(dataset)
+    if recipe.operating_point is not None:
+        refuse_operating_words(recipe.operating_point, dataset.classes)
     audit.refuse_blocking(check_names(dataset), recipe.accept, NAMES)
     refuse_absent_given(dataset)
     for note in dataset.notes:

@@ -3,42 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from foveal.classifier import Classifier
-from foveal.classifier.decisions import Decisions
+from foveal.classifier.artefact import is_ensemble
 from foveal.data.dataset import Dataset
 from foveal.data.overlay import laid_over
 from foveal.data.pixels import decode_all
 from foveal.errors import ClassifierError, DataError, FovealError
-from foveal.evaluation.full import measure_all
-from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions
-from foveal.evaluation.predictions_file import read_predictions
 from foveal.files import sha256_of
 from foveal.progress import Progress
-from foveal.report.seal import same_report
-from foveal.run import Run, read_json
+from foveal.report.results import read_results
+from foveal.report.write import render
+from foveal.run import Run
 from foveal.training.recipe import read_recipe
+from foveal.workflows.checks import Check, check_evaluations, check_page, same_words
+from foveal.workflows.contender import fold_runs
+from foveal.workflows.evaluate import pictures_of
 from foveal.workflows.plan import load_again
+from foveal.workflows.verify_folds import check_folds, refuse_unfinished_folds
 
-TOLERANCE = 1e-6  # relative, of recomputed figures: other versions of NumPy and SciPy sum in another order
 SAMPLE = 50
 ANSWER_TOLERANCE = 5e-3  # of a probability: engines differ in the last digits, and calibration widens it
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was asked of a run."""
-
-    name: str
-    holds: bool | None  # None: it could not be asked
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -66,11 +56,12 @@ def verify(
     """Recompute what the run directory `run` tells from what it stores, and return what holds.
 
     The hashes of its files; every figure of every evaluation, from the stored predictions; the predictions' own
-    columns, against the split; `sample` test images, predicted again by the stored classifier; the report, written
-    again from the stored results. Nothing is changed.
+    columns, against the split; `sample` test images, predicted again by the stored classifier; every page, written
+    again from the stored results. Of the folds of a training: each of the runs, and what is told of all together.
+    Nothing is changed.
 
     Args:
-        run: a run directory that has finished.
+        run: a run directory that has finished, or one with the folds of a training.
         source: where its images are, when they are no longer where the recipe says.
         sample: how many test images to predict again; 0: none.
         device: where to compute.
@@ -81,18 +72,33 @@ def verify(
         ClassifierError: when there is no finished run at `run`.
     """
     home = Run(Path(run))
-    if not home.is_finished:
-        raise ClassifierError(f"There is no finished run at {home.path}: it has no {home.report_file.name}.")
     with Progress(silent=not progress) as display:
-        checks = [*_hashes(home)]
-        classifier = _loaded(home, device, trust, checks)
-        decisions = classifier.decisions if classifier is not None else None
-        checks += _evaluations(home, decisions)
-        dataset = _images(home, source, display, checks)
-        if classifier is not None and dataset is not None and sample:
-            checks.append(_predicted_again(home, classifier, dataset, sample, display))
-        checks.append(_report(home, dataset))
+        if not is_ensemble(home.path):
+            return Verification(home.path, tuple(_checks(home, source, sample, device, trust, display)))
+        checks: list[Check] = []
+        refuse_unfinished_folds(home)
+        for fold in fold_runs(home):
+            asked = _checks(fold, source, sample, device, trust, display)
+            checks += [replace(check, name=f"fold {fold.path.name}, {check.name}") for check in asked]
+        dataset = _images(home, source, display, [])
+        checks += check_folds(home, pictures_of(dataset) if dataset is not None else None)
     return Verification(home.path, tuple(checks))
+
+
+def _checks(run: Run, source: object, sample: int, device: str, trust: str | None, progress: Progress) -> list[Check]:
+    """Return what was asked of a single run, and whether it holds."""
+    if not run.is_finished:
+        raise ClassifierError(f"There is no finished run at {run.path}: it has no {run.report_file.name}.")
+    checks = [*_hashes(run)]
+    classifier = _loaded(run, device, trust, checks)
+    checks += check_evaluations(
+        run, classifier.decisions if classifier is not None else None, {}, words=same_words(run)
+    )
+    dataset = _images(run, source, progress, checks)
+    if classifier is not None and dataset is not None and sample:
+        checks.append(_predicted_again(run, classifier, dataset, sample, progress))
+    checks.append(_report(run, dataset))
+    return checks
 
 
 def _hashes(run: Run) -> Iterator[Check]:
@@ -123,77 +129,6 @@ def _loaded(run: Run, device: str, trust: str | None, checks: list[Check]) -> Cl
         return None
     checks.append(Check("classifier", True, f"Card and weights have the content hash {classifier.hash[:12]}."))
     return classifier
-
-
-def _evaluations(run: Run, decisions: Decisions | None) -> Iterator[Check]:
-    """Yield, of each evaluation, whether its figures follow from its predictions, and these from the split."""
-    whole = run.metrics
-    for folder in sorted(path for path in (run.path / "evaluations").iterdir() if path.is_dir()):
-        name = folder.name
-        try:
-            stored = read_json(folder / "metrics.json")
-            predictions = read_predictions(folder / PREDICTIONS_FILE, stored["classes"])
-            found = measure_all(predictions, decisions)
-        except (FovealError, KeyError, TypeError) as error:
-            yield Check(f"evaluation {name}", False, f"Its figures cannot be computed: {error}")
-            continue
-        wrong = list(_contradictions(run, folder, predictions, name)) + list(differences(found, stored))
-        if name in whole:
-            wrong += [f"{line} (in the run's metrics.json)" for line in differences(found, whole[name])]
-        if wrong:
-            sentence = f"{len(wrong)} contradictions: {'; '.join(wrong[:5])}{'; …' if len(wrong) > 5 else ''}."
-            yield Check(f"evaluation {name}", False, sentence)
-        else:
-            yield Check(
-                f"evaluation {name}", True, f"Every figure follows from its {len(predictions):,} stored predictions."
-            )
-
-
-def differences(found: Any, stored: Any, path: str = "") -> Iterator[str]:
-    """Yield each figure of `found` that `stored` has otherwise, in words."""
-    if isinstance(found, Mapping):
-        for key, value in found.items():
-            inner = f"{path}.{key}" if path else str(key)
-            if key == "note":  # it also says what is no figure
-                continue
-            if not isinstance(stored, Mapping) or key not in stored:
-                yield f"{inner} is missing"
-            else:
-                yield from differences(value, stored[key], inner)
-    elif isinstance(found, list | tuple):
-        if not isinstance(stored, list) or len(stored) != len(found):
-            yield f"{path} has another length"
-            return
-        for at, value in enumerate(found):
-            yield from differences(value, stored[at], f"{path}[{at}]")
-    elif isinstance(found, float) and isinstance(stored, int | float) and not isinstance(stored, bool):
-        if not math.isclose(found, stored, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-            yield f"{path} is {stored!r}, and should be {found!r}"
-    elif found != stored:
-        yield f"{path} is {stored!r}, and should be {found!r}"
-
-
-def _contradictions(run: Run, folder: Path, predictions: Predictions, name: str) -> Iterator[str]:
-    """Yield where the columns of predictions.csv contradict each other, or the split."""
-    from foveal.run import read_csv
-
-    rows = read_csv(folder / PREDICTIONS_FILE)
-    for row, best in zip(rows, predictions.predicted.tolist(), strict=True):
-        said = predictions.classes[best]
-        if row["predicted"] != said:
-            yield f'{row["record_id"]} is said to be predicted "{row["predicted"]}", and its probabilities say "{said}"'
-        elif row["probability"] != row[f"p:{said}"]:
-            yield f"{row['record_id']} has the probability {row['probability']} in one place, and another beside it"
-    if name not in ("test", "validation"):
-        return
-    known = {row["record_id"]: row for row in run.splits}
-    asked = {row["record_id"]: row for row in rows}
-    expected = {record_id for record_id, row in known.items() if row["split"] == name}
-    if expected != set(asked):
-        yield f"{len(expected ^ set(asked)):,} images are not those of the split {name}"
-    other = [one for one in expected & set(asked) if known[one]["label"] != asked[one]["label"]]
-    if other:
-        yield f"{len(other):,} labels are not those of splits.csv, the first {other[0]}"
 
 
 def _images(run: Run, source: object, progress: Progress, checks: list[Check]) -> Dataset | None:
@@ -248,13 +183,11 @@ def _predicted_again(run: Run, classifier: Classifier, dataset: Dataset, sample:
 
 def _report(run: Run, dataset: Dataset | None) -> Check:
     """Return whether the report tells what the stored results say."""
-    from foveal.workflows.evaluate import pictures_of
-
-    name = "report"
-    try:
-        place = same_report(run, pictures_of(dataset) if dataset is not None else lambda _: None)
-    except FovealError as error:
-        return Check(name, False, f"It cannot be written again: {error}")
-    if place is None:
-        return Check(name, True, "Written again from the stored results, it says the same.")
-    return Check(name, False, f"It says something else than the stored results: {place}")
+    pictures = pictures_of(dataset) if dataset is not None else lambda _: None
+    return check_page(
+        "report",
+        run.report_file,
+        lambda: render(read_results(run), pictures),
+        pictured=dataset is not None,
+        words=same_words(run),
+    )

@@ -1,0 +1,87 @@
+"""Verify folds: whether what is told of all of them together follows from what each has stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from foveal.classifier import Classifier
+from foveal.classifier.decisions import Decisions
+from foveal.errors import ClassifierError, FovealError
+from foveal.evaluation.out_of_fold import measure_out_of_fold
+from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions
+from foveal.evaluation.predictions_file import read_predictions
+from foveal.files import sha256_of
+from foveal.report.folds import OUT_OF_FOLD, PLAN, render_folds
+from foveal.report.sections import Pictures
+from foveal.run import Run, read_json
+from foveal.training.recipe import read_recipe
+from foveal.workflows.checks import Check, check_evaluations, check_page, differences, same_words
+from foveal.workflows.contender import fold_runs
+
+PAGE = "folds.html"
+
+
+def refuse_unfinished_folds(home: Run) -> None:
+    """Raise ClassifierError where the folds in `home` have not all been trained."""
+    if "out_of_fold" not in read_json(home.path / PLAN):
+        raise ClassifierError(f"{home.path} is not finished; go on with: foveal train --resume {home.path}")
+
+
+def check_folds(home: Run, pictures: Pictures | None) -> Iterator[Check]:
+    """Yield whether the folds in `home` began as is written down, and what is told of all of them follows from each.
+
+    `pictures` gives the images of the page; None where they are not at hand.
+    """
+    plan, runs = read_json(home.path / PLAN), fold_runs(home)
+    words = same_words(runs[0])
+    yield _began(home, plan)
+    yield _answers(home, runs)
+    try:
+        decisions = Classifier.load(home.path).decisions
+    except FovealError as error:
+        yield Check("ensemble", False, str(error))
+        return
+    recipe = read_recipe(home.recipe_file)
+    calibrated = [str(run.metrics["test"]["calibration"]["method"]) for run in runs]
+
+    def together(predictions: Predictions) -> tuple[dict[str, Any], Decisions]:
+        return measure_out_of_fold(
+            predictions, coverage=recipe.coverage, operating_point=recipe.operating_point, calibrated=calibrated
+        )
+
+    special = {OUT_OF_FOLD: lambda predictions: together(predictions)[0]}
+    yield from check_evaluations(home, decisions, special, words=words)
+    predictions = read_predictions(home.evaluation_dir(OUT_OF_FOLD) / PREDICTIONS_FILE, plan["out_of_fold"]["classes"])
+    metrics, given = together(predictions)
+    accuracies = {"values": [run.metrics["test"]["accuracy"]["value"] for run in runs]}
+    found = {"out_of_fold": metrics, "decisions": given.to_dict(), "test_accuracy": accuracies}
+    wrong = list(differences(found, plan, words=words))
+    said = "Its figures and what the ensemble was given follow from the answers out of fold."
+    yield Check(PLAN, not wrong, f"{'; '.join(wrong[:5])}." if wrong else said)
+    yield check_page(
+        "page of the folds",
+        home.path / PAGE,
+        lambda: render_folds(home.path, pictures or (lambda _: None)),
+        pictured=pictures is not None,
+        words=words,
+    )
+
+
+def _began(home: Run, plan: Mapping[str, Any]) -> Check:
+    files = {home.recipe_file: "recipe_sha256", home.splits_file: "splits_sha256"}
+    wrong = [file.name for file, key in files.items() if not file.is_file() or sha256_of(file) != plan.get(key)]
+    if wrong:
+        return Check("how they began", False, f"{' and '.join(wrong)} changed since the folds began.")
+    return Check("how they began", True, "Recipe and folds are those that training began with.")
+
+
+def _answers(home: Run, runs: list[Run]) -> Check:
+    """Return whether the answers out of fold are those that each fold gave to its test images."""
+    keys = ("label", "predicted", "probability")
+    given = {row["record_id"]: [row[key] for key in keys] for run in runs for row in run.predictions("test")}
+    told = {row["record_id"]: [row[key] for key in keys] for row in home.predictions(OUT_OF_FOLD)}
+    other = sorted(one for one in given.keys() | told.keys() if given.get(one) != told.get(one))
+    if other:
+        return Check("answers out of fold", False, f"{len(other):,} are not those of the folds, the first {other[0]}.")
+    return Check("answers out of fold", True, f"All {len(told):,} are those that the folds gave to their test images.")
