@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli.completion import complete_run, complete_source
-from foveal.cli.parsing import ENGINES, DataDir, GroupColumn, LabelColumn, PathColumn, SourceColumn, Trust
+from foveal.cli.parsing import ENGINES, DataDir, GroupColumn, LabelColumn, PathColumn, SliceBy, SourceColumn, Trust
 
 
 class Role(StrEnum):
@@ -34,6 +34,7 @@ def evaluate(
     label_column: LabelColumn = None,
     group_column: GroupColumn = None,
     source_column: SourceColumn = None,
+    slice_by: SliceBy = None,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
     ] = False,
@@ -58,7 +59,7 @@ def evaluate(
     from foveal.data.sources.manifest import Columns
     from foveal.workflows.evaluate import evaluate as run_evaluation
 
-    columns = Columns(path_column, label_column, group_column, source_column)
+    columns = Columns(path_column, label_column, group_column, source_column, slices=tuple(slice_by or ()))
     result = run_evaluation(
         run,
         source,

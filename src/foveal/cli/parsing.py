@@ -22,6 +22,9 @@ PathColumn = Annotated[str | None, typer.Option(help="Manifest: the column of th
 LabelColumn = Annotated[str | None, typer.Option(help="Manifest: the column of the label.")]
 GroupColumn = Annotated[str | None, typer.Option(help="Manifest: the column of the patient.")]
 SourceColumn = Annotated[str | None, typer.Option(help="Manifest: where the image comes from.")]
+SliceBy = Annotated[
+    list[str] | None, typer.Option(help="Manifest: measure each value of this column apart; repeat it.")
+]
 SplitColumn = Annotated[str | None, typer.Option(help="Manifest: train, validation, test or calibration.")]
 DataDir = Annotated[
     Path | None, typer.Option(help="mnist, cifar10, …: a folder with their files; nothing is downloaded.")

@@ -172,6 +172,9 @@ def recipe_options(
     split_column: Annotated[
         str | None, option(panel=DATA, help="Manifest: train, validation, test or calibration.")
     ] = None,
+    slice_by: Annotated[
+        list[str] | None, option(panel=DATA, help="Manifest: measure each value of this column apart; repeat it.")
+    ] = None,
     classes: Annotated[
         str | None, option(panel=DATA, help="Allowed classes in order, with commas; others are refused.")
     ] = None,
@@ -305,6 +308,7 @@ def recipe_options(
         "group_column": group_column,
         "source_column": source_column,
         "split_column": split_column,
+        "slice_by": slice_by or None,
         "classes": [name.strip() for name in classes.split(",")] if classes else None,
         "skip_unreadable": skip_unreadable,
         "accept": accept,

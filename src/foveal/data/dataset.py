@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,11 +37,13 @@ class Dataset:
     sources: np.ndarray  # (N,) str: hospital, device, collection
     given_splits: np.ndarray  # (N,) str: of KNOWN_SPLITS, or empty
     notes: tuple[str, ...] = ()  # what the source did to the values by a documented rule, in sentences
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)  # (N,) str each: what else slices are made of
 
     def __post_init__(self) -> None:
         count = len(self.images)
         columns = ("record_ids", "labels", "groups", "sources", "given_splits")
         uneven = [name for name in columns if len(getattr(self, name)) != count]
+        uneven += [name for name, values in self.columns.items() if len(values) != count]
         if uneven:
             raise DataError(f"{self.name}: {count} images, but {', '.join(uneven)} of another length.")
         if len(set(self.record_ids.tolist())) != count:
@@ -102,6 +105,7 @@ class Dataset:
             self.sources[indices],
             self.given_splits[indices],
             self.notes,
+            {name: values[indices] for name, values in self.columns.items()},
         )
         if "scan" in self.__dict__:
             old = self.scan

@@ -14,10 +14,12 @@ from foveal.evaluation.decision_curve import decision_curve
 from foveal.evaluation.metrics import measure
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.selective import risk_coverage
-from foveal.evaluation.slices import slices
+from foveal.evaluation.slices import sliceable, slices
 from foveal.evaluation.thresholds import at_operating_point
 
 GATE_SCORE = "gate_score"
+FOLD = "fold"  # which fold's run answered
+OWN_COLUMNS = (GATE_SCORE, FOLD)
 MOST_CURVES = 5  # decision curves of so many classes
 
 
@@ -39,7 +41,7 @@ def measure_all(
 ) -> dict[str, Any]:
     """Return the JSON object of an evaluation's metrics.json, from `predictions` and what was decided beforehand.
 
-    `by` names the columns that slices are made of; by default the column ``source``, where there is one. `calibrated`
+    `by` names the columns that slices are made of; by default all but those of Foveal's own use. `calibrated`
     says how the probabilities were calibrated where `decisions` hold no calibration.
     """
     labels, p, units, classes = predictions.labels, predictions.probabilities, predictions.units, predictions.classes
@@ -61,9 +63,9 @@ def measure_all(
     if GATE_SCORE in predictions.columns:
         fired = predictions.columns[GATE_SCORE].astype(float) >= 1
         found["gate"] = {"alarms": int(fired.sum()), "share": share_of_all(fired, units).to_dict()}
-    columns = by if by is not None else tuple(name for name in ("source",) if name in predictions.columns)
+    columns = by if by is not None else [name for name in predictions.columns if name not in OWN_COLUMNS]
     found["slices"] = [
-        slices(name, predictions.columns[name], labels, p, classes, units).to_dict()
+        slices(name, sliceable(name, predictions.columns[name]), labels, p, classes, units).to_dict()
         for name in columns
         if len(set(predictions.columns[name].tolist())) > 1
     ]

@@ -16,12 +16,11 @@ from foveal.classifier.decisions import Decisions
 from foveal.classifier.operating import OperatingPoint
 from foveal.errors import DataError
 from foveal.evaluation.conformal_fitting import cross_conformal
-from foveal.evaluation.full import CalibratedBy, measure_all
+from foveal.evaluation.full import FOLD, CalibratedBy, measure_all
 from foveal.evaluation.operating_words import choose
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import at_operating_point
 
-FOLD = "fold"  # the column that says which fold's run answered
 SPLIT = "out of fold"
 
 

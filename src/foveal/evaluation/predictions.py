@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foveal.errors import DataError
 from foveal.files import write_csv
 
 PREDICTIONS_FILE = "predictions.csv"
@@ -15,6 +16,20 @@ RECORDS_FILE = "records.csv"
 RECORDS_COLUMNS = ("record_id", "path", "group", "source", "sha256")
 SHARE, RAW = "p:", "raw:"  # before a class name: the probability as answered, and as the network alone gives it
 DIGITS = "%.9f"
+
+
+RESERVED = ("record_id", "label", "predicted", "probability", "unit", "abstained", "gate_score", "fold", "source")
+
+
+def refuse_reserved(column: str) -> None:
+    """Raise DataError where a column that slices are made of would stand in predictions.csv under a name of its own."""
+    if column == "source":
+        raise DataError("Each source is measured apart anyway; leave it out of the columns that slices are made of.")
+    if column in RESERVED or column.startswith((SHARE, RAW)):
+        raise DataError(
+            f'A column called "{column}" cannot be one that slices are made of: predictions.csv uses that name; '
+            f"call it otherwise."
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from foveal.errors import DataError, UsageError
-from foveal.evaluation.bands import UNKNOWN
+from foveal.evaluation.bands import UNKNOWN, bands
 from foveal.evaluation.class_metrics import FEWEST_UNITS
 from foveal.evaluation.interval import Estimate
 from foveal.evaluation.metrics import check_answers, measure, unit_numbers
@@ -18,6 +18,8 @@ from foveal.evaluation.permutation import Parts
 DIGITS = "0123456789"
 PERMUTATIONS = 2_000
 SLICE_RESAMPLES = 1_000
+MOST_NUMBERS = 10  # different numbers that are slices each; more are put into bands
+MOST_VALUES = 50
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,25 @@ def slices(
     parts = Parts.of(codes[used], numbers[used], labels[used], right[used]) if used.any() else None
     gap = _gap(found, parts, permutations, seed) if parts is not None and len(judged) > 1 else None
     return SliceReport(column, tuple(found), gap, _note(parts) if gap is not None and parts is not None else "")
+
+
+def sliceable(column: str, values: np.ndarray) -> np.ndarray:
+    """Return the `values` (N,) str of `column` as slices are made of them: many different numbers become four bands.
+
+    DataError where there are more than 50 different values that are no numbers: each would be measured apart.
+    """
+    different = set(values.tolist()) - {""}
+    if len(different) <= MOST_NUMBERS:
+        return values
+    try:
+        return bands(values)
+    except DataError as error:
+        if len(different) <= MOST_VALUES:
+            return values
+        raise DataError(
+            f'The column "{column}" has {len(different):,} different values; slices are made of {MOST_VALUES} at most, '
+            f"or of numbers, which are put into bands."
+        ) from error
 
 
 def _natural(text: str) -> tuple[bool, list[tuple[bool, float, str]]]:

@@ -80,6 +80,7 @@ class Recipe(BaseModel):
     group_column: str | None = None
     source_column: str | None = None
     split_column: str | None = None
+    slice_by: tuple[str, ...] = ()  # each value of them is measured apart
     classes: tuple[str, ...] | None = None
     skip_unreadable: bool = False
     accept: tuple[str, ...] = ()
@@ -206,7 +207,8 @@ class Recipe(BaseModel):
     @property
     def columns(self) -> Columns:
         """Which column of a manifest holds what."""
-        return Columns(self.path_column, self.label_column, self.group_column, self.source_column, self.split_column)
+        named = (self.path_column, self.label_column, self.group_column, self.source_column, self.split_column)
+        return Columns(*named, slices=self.slice_by)
 
     def changed(self, changes: Mapping[str, Any]) -> Recipe:
         """Return this recipe with `changes`; UsageError names an unknown field (and the nearest) or a bad value."""

@@ -305,7 +305,10 @@ def _source(contender: Contender) -> Dataset | None:
 
 
 def _columns(recipe: Mapping[str, Any]) -> Columns:
-    return Columns(*(recipe.get(f"{name}_column") for name in ("path", "label", "group", "source", "split")))
+    path, label, group, source, split = (
+        recipe.get(f"{name}_column") for name in ("path", "label", "group", "source", "split")
+    )
+    return Columns(path, label, group, source, split)
 
 
 def _kept(name: str) -> Path | None:

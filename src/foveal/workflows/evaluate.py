@@ -42,7 +42,7 @@ from foveal.progress import Progress
 from foveal.report.evaluation import EVALUATION_PAGE, render_evaluation
 from foveal.report.folds import OUT_OF_FOLD
 from foveal.run import SCHEMA_VERSION, Run, read_csv, read_json
-from foveal.workflows.prepare import refuse_unreadable
+from foveal.workflows.prepare import refuse_unreadable, refuse_unsliceable
 
 OWN_NAMES = ("test", "validation")
 TRAINED_ON = "trained-on"
@@ -113,6 +113,7 @@ def evaluate(
             + listed([one + nearest(one, classifier.classes) for one in strange])
         )
     dataset = reordered(dataset, classifier.classes)
+    refuse_unsliceable(dataset)
     name = name or dataset.name
     if Path(name).name != name or name.startswith("."):
         raise UsageError(f'"{name}" is no name for an evaluation: it becomes a folder of that name.')
@@ -247,6 +248,7 @@ def _predictions(
     columns: dict[str, np.ndarray] = {}
     if (dataset.sources != "").any():
         columns["source"] = dataset.sources[records]
+    columns |= {name: values[records] for name, values in dataset.columns.items()}
     if answers.gate_scores is not None:
         columns[GATE_SCORE] = np.array([f"{score:.6f}" for score in answers.gate_scores.tolist()])
     return Predictions(

@@ -26,8 +26,8 @@ from foveal.classifier.artefact import FOLDS as PLAN
 from foveal.data.dataset import Dataset
 from foveal.data.splits import hold_out, make_folds
 from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
-from foveal.evaluation.full import GATE_SCORE
-from foveal.evaluation.out_of_fold import FOLD, measure_out_of_fold
+from foveal.evaluation.full import FOLD, GATE_SCORE
+from foveal.evaluation.out_of_fold import measure_out_of_fold
 from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions, write_predictions
 from foveal.evaluation.predictions_file import read_predictions
 from foveal.evaluation.spread import Spread, spread
@@ -260,6 +260,7 @@ def _out_of_fold(home: Path, prepared: Prepared, runs: Sequence[Run]) -> Predict
         columns[GATE_SCORE] = np.concatenate(gated)[place]
     if (dataset.sources != "").any():
         columns["source"] = dataset.sources
+    columns |= dataset.columns
     return Predictions(
         classes,
         tuple(dataset.record_ids.tolist()),

@@ -49,7 +49,8 @@ def measure(
                 f'{file} has no column "{column}" to make slices of ({", ".join(read.columns) or "it has none"}).'
                 f"{nearest(column, read.columns)}"
             )
-    found = measure_all(read, prevalence=prevalence, by=tuple(by) or None)
+    columns = tuple(by) or tuple(name for name in ("source",) if name in read.columns)
+    found = measure_all(read, prevalence=prevalence, by=columns)
     if out is not None:
         write_json(Path(out), {"schema_version": SCHEMA_VERSION, **found})
     return found

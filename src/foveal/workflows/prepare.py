@@ -21,6 +21,8 @@ from foveal.data.pixels import decode_all, mean_and_std, pixel_digests
 from foveal.data.splits import Split, find_units, make_split, refuse_absent_given
 from foveal.errors import DataError, listed
 from foveal.evaluation.operating_words import refuse_operating_words
+from foveal.evaluation.predictions import refuse_reserved
+from foveal.evaluation.slices import sliceable
 from foveal.models.catalog import find
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
@@ -87,6 +89,7 @@ def prepare(
     refuse_unfit(dataset)
     if recipe.operating_point is not None:
         refuse_operating_words(recipe.operating_point, dataset.classes)
+    refuse_unsliceable(dataset)
     audit.refuse_blocking(check_names(dataset), recipe.accept, NAMES)
     refuse_absent_given(dataset)
     for note in dataset.notes:
@@ -273,6 +276,13 @@ def refuse_unfit(dataset: Dataset) -> None:
     absent = sorted(set(dataset.classes) - set(present))
     if absent:
         raise DataError(f"{dataset.name}: these classes have no image:\n{listed(absent)}")
+
+
+def refuse_unsliceable(dataset: Dataset) -> None:
+    """Raise DataError where slices cannot be made of a column that they are asked of."""
+    for name, values in dataset.columns.items():
+        refuse_reserved(name)
+        sliceable(name, values)
 
 
 def refuse_unreadable(dataset: Dataset, reasons: Mapping[int, str]) -> None:

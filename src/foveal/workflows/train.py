@@ -35,6 +35,7 @@ def train(
     group_column: str | None = None,
     source_column: str | None = None,
     split_column: str | None = None,
+    slice_by: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
     skip_unreadable: bool | None = None,
     accept: Sequence[str] | None = None,

@@ -28,6 +28,7 @@ USUAL_NAMES = {
 }
 REQUIRED = ("path", "label")
 LONGEST_CELL = 1_000  # characters; every row of a column takes as much memory as the longest
+SLICE = "column "  # before the name of a column that slices are made of, as the role of its cells
 MOST_LISTED = 1_000  # rows at fault; a table that is wrong throughout need not be printed throughout
 
 
@@ -40,6 +41,7 @@ class Columns:
     group: str | None = None
     source: str | None = None
     split: str | None = None
+    slices: tuple[str, ...] = ()  # what else is known of an image, to measure each value of it apart
 
 
 class Table(Protocol):
@@ -72,6 +74,7 @@ class _Row:
     group: str
     source: str
     split: str
+    slices: tuple[str, ...]
 
 
 def is_table(name: str) -> bool:
@@ -118,6 +121,7 @@ def read_manifest(
         sources=np.array([row.source for row in rows]),
         given_splits=np.array([row.split for row in rows]),
         notes=_about_groups(table, where),
+        columns={name: np.array([row.slices[at] for row in rows]) for at, name in enumerate(columns.slices)},
     )
 
 
@@ -196,7 +200,8 @@ def _records(
             faults.append((number, fault))
             continue
         split = SPLIT_NAMES.get(cell.get("split", "").lower(), "")
-        records[record_id] = _Row(number, cell["label"], cell.get("group", ""), cell.get("source", ""), split)
+        slices = tuple(cell[role] for role in where if role.startswith(SLICE))
+        records[record_id] = _Row(number, cell["label"], cell.get("group", ""), cell.get("source", ""), split, slices)
     return records, faults
 
 
@@ -220,11 +225,16 @@ def _where(table: Table, columns: Columns) -> dict[str, int]:
                     f"name it with --{role}-column."
                 )
             continue
-        if header.count(name) != 1:
-            what, hint = ("no", nearest(name, header)) if name not in header else ("more than one", "")
-            raise DataError(f'{table.place} has {what} column "{name}" ({", ".join(header)}).{hint}')
-        where[role] = header.index(name)
-    return where
+        where[role] = _position(table, name)
+    return where | {SLICE + name: _position(table, name) for name in columns.slices}
+
+
+def _position(table: Table, name: str) -> int:
+    header = table.header
+    if header.count(name) != 1:
+        what, hint = ("no", nearest(name, header)) if name not in header else ("more than one", "")
+        raise DataError(f'{table.place} has {what} column "{name}" ({", ".join(header)}).{hint}')
+    return header.index(name)
 
 
 def _plain(name: str) -> str:
