@@ -101,9 +101,12 @@ def of_photographs_and_radiographs(folder: Path) -> None:
     cxr3 = bed_of(
         "cxr3", data / "cxr3" / "manifest.csv", folder / "cxr3", pictures_by_id(data / "cxr3"), **transfer, **columns
     )
-    report(flowers, {"chest X-rays": cxr3.test})
+    others = {"photographs of scikit-image": photographs(), "CIFAR-10, enlarged": cifar()}
+    digits = [digits_by_id()(f"t10k/{number}") for number in range(0, 10_000, 20)]
+    radiographs = [Image.fromarray(radiograph(file)) for file in OTHER_RADIOGRAPHS | CHESTS]
+    report(flowers, {"chest X-rays": cxr3.test, "pictures of pydicom": radiographs, **others, "MNIST": digits})
     changed = {name: [change(one) for one in cxr3.test] for name, change in CHANGES.items()}
-    report(cxr3, {"flowers": flowers.test, **changed})
+    report(cxr3, {"flowers": flowers.test, **others, "MNIST": digits, **changed})
     one_by_one(cxr3, OTHER_RADIOGRAPHS | CHESTS)
 
 
@@ -164,14 +167,31 @@ def commonest(reasons: dict[int, str], most: int = 2) -> list[tuple[str, int]]:
     return [(said[at].partition(": ")[2], int(counts[at])) for at in np.argsort(-counts, kind="stable")[:most]]
 
 
-def one_by_one(bed: Bed, files: dict[str, str]) -> None:
+def photographs() -> list[Image.Image]:
+    """Return the pictures that come with scikit-image, all of another kind: a cat, an astronaut, coins, a page, …."""
+    import skimage
+
+    files = sorted(Path(skimage.__file__).with_name("data").glob("*.[jp]*g"))
+    return [Image.open(file).convert("RGB") for file in files]
+
+
+def cifar() -> list[Image.Image]:
+    with tarfile.open(DATA / "cifar10.tar.xz") as archive:
+        members = [one for one in archive if "/test/" in f"/{one.name}" and one.name.endswith("00.jpg")]
+        return [Image.open(archive.extractfile(one)).convert("RGB").resize((224, 224)) for one in members]
+
+
+def radiograph(file: str) -> np.ndarray:
     from pydicom.data import get_testdata_file
 
     from foveal.dicom import pixels, read
 
+    return pixels.display(read.read(Path(str(get_testdata_file(file, download=False))).read_bytes())).squeeze()
+
+
+def one_by_one(bed: Bed, files: dict[str, str]) -> None:
     for file, title in files.items():
-        shown = pixels.display(read.read(Path(str(get_testdata_file(file, download=False))).read_bytes()))
-        seen = bed.see([Image.fromarray(shown.squeeze())])
+        seen = bed.see([Image.fromarray(radiograph(file))])
         answers = bed.gate.assess(seen.pixels, seen.features, seen.logits)
         scores = "".join(f"{score:12.2f}" for score in answers.scores[0])
         print(f"  {title:32} {'stopped' if answers.reasons else 'passes':>14} {'scores':>17}   {scores}")

@@ -56,16 +56,19 @@ def test_the_reason_names_what_differs(gate):
     assert sum("black" in reason or "darker" in reason or "contrast" in reason for reason in dark.values()) > 36
     away = gate.assess(OWN.pixels[:1], -OWN.features[:1], OWN.logits[:1]).reasons[0]
     assert "its features lie farther from the training images than those of 9" in away
-    weak = gate.assess(OWN.pixels[:1], OWN.features[:1], OWN.logits[:1] - 50).reasons[0]
+    weak = gate.assess(OWN.pixels[:1], None, OWN.logits[:1] - 50).reasons[0]
     assert "response to it is weaker than to 9" in weak
     ordinary = gate.assess(OWN.pixels, OWN.features, OWN.logits)
     assert set(ordinary.reasons) == set(np.flatnonzero((ordinary.scores >= 1).any(axis=1)).tolist())
 
 
-def test_without_features_that_detector_is_silent(gate):
-    answers = gate.assess(BLURRED, None, OWN.logits)
-    assert (answers.scores[:, 0] == 0).all()
-    assert np.array_equal(answers.scores[:, 1:], gate.assess(BLURRED, OWN.features, OWN.logits).scores[:, 1:])
+def test_without_features_energy_judges_in_their_place(gate):
+    without, within = (gate.assess(BLURRED, features, OWN.logits).scores for features in (None, OWN.features))
+    assert (without[:, 0] == 0).all()
+    assert (within[:, 1] == 0).all()
+    assert (without[:, 1] > 0).any()
+    assert (within[:, 0] > 0).any()
+    assert np.array_equal(without[:, 2], within[:, 2])
 
 
 def test_numbers_that_are_none_are_foreign_and_no_error(gate):

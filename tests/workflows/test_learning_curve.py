@@ -201,6 +201,10 @@ def test_the_command_line_trains_and_concludes(class_folders, tmp_path):
     assert "test accuracy" in told.output and json.loads((out / "learning_curve.json").read_text())["repeats"] == 1
     again = CliRunner().invoke(app, ["train", "--resume", str(out)])
     assert again.exit_code == 0 and "learning_curve.html" in again.output
+    part = next(iter((out / "sizes").iterdir()))
+    refused = CliRunner().invoke(app, ["train", "--resume", str(part)])
+    assert isinstance(refused.exception, UsageError)
+    assert f"go on with: foveal train --resume {out}" in str(refused.exception)
     for extra, said in ((["--folds", "3"], "takes no folds"), (["--shares", "half"], "takes numbers with commas")):
         refused = CliRunner().invoke(app, [*map(str, words[:3]), *extra])
         assert isinstance(refused.exception, UsageError) and said in str(refused.exception)

@@ -59,7 +59,8 @@ class Gate:
 
     - features: the distance to the `neighbours`-th nearest of `references`, features of training images, all of length
       1 (Sun, Ming, Zhu, Li 2022, on a subset of a few hundred spread evenly over the classes);
-    - energy: -ln Σ exp(logit) (Liu, Wang, Owens, Li 2020, at temperature 1);
+    - energy, where there are no features: -ln Σ exp(logit) (Liu, Wang, Owens, Li 2020, at temperature 1). Beside
+      features it would stop next to nothing more, and cost a share of the false alarms;
     - statistics: how far the image lies from the training images by `image_statistics.measure`: of all aspects, such as
       detail or layout or everything, the largest Mahalanobis distance, in units of the aspect's limit. A single
       distance in everything would hide a plain fault, such as blur, among all that is as usual.
@@ -85,13 +86,18 @@ class Gate:
     def assess(self, pixels: np.ndarray, features: np.ndarray | None, logits: np.ndarray) -> GateAnswers:
         """Return what the gate says of uint8 `pixels` (N, H, W, C), their `features` (N, D) and `logits` (N, C).
 
-        Each image is judged by itself. Where `features` are None, as with an engine that does not give them, that
-        detector gives 0. Raises DataError for arrays of another shape than the gate was fitted to.
+        Each image is judged by itself, by two detectors: features, or energy in their place where `features` are None,
+        as with an engine that does not give them; and statistics. One that is not asked gives 0.
+
+        Raises DataError for arrays of another shape than the gate was fitted to.
         """
         self._refuse(pixels, features, logits)
         deviations = self.deviations(pixels)
         ratios = self.by_aspect(deviations)
         raw = self.raw_scores(ratios, features, logits)
+        if "features" in raw:  # they judge in place of energy, but logits that are no numbers are always foreign
+            quiet = next((one.median for one in self.detectors if one.name == "energy"), 0.0)
+            raw["energy"] = np.where(np.isnan(raw["energy"]), np.nan, quiet)
         asked = [one.scaled(raw[one.name]) if one.name in raw else np.zeros(len(pixels)) for one in self.detectors]
         scores = np.stack(asked, axis=1)  # (N, detectors)
         fired = np.flatnonzero((scores >= 1).any(axis=1))

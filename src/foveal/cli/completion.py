@@ -56,7 +56,12 @@ def complete_run(incomplete: str) -> Words:
 
 
 def _state(folder: Path) -> str:
-    known = {"report.html": "finished", "repeats.json": "repeats"}
+    known = {
+        "report.html": "finished",
+        "repeats.json": "repeats",
+        "folds.html": "folds",
+        "learning_curve.html": "learning curve",
+    }
     return next((said for name, said in known.items() if (folder / name).is_file()), "not finished")
 
 

@@ -12,6 +12,7 @@ from foveal.classifier.gate import Detector, DetectorName, Gate, unit_length
 from foveal.classifier.image_statistics import Aspect, aspects_of, measure
 from foveal.errors import DataError, UsageError
 
+AT_ONCE = 2  # detectors that judge an image: features, or energy without them; and statistics
 REFERENCES = 500  # training images whose features are kept
 REFERENCE_BYTES = 1_500_000  # of them, in float16: fewer are kept of features wider than 1,500
 NEIGHBOURS = 1  # the nearest: so few references are thin enough, and a rare class has few of them
@@ -48,7 +49,8 @@ def fit_gate(
 ) -> Gate:
     """Return a gate that knows the images `train`, and takes `false_alarm_rate` of units like `held` for foreign.
 
-    The rate is shared equally by the detectors. The threshold of each is the quantile of its scores of held-out units
+    The rate is shared equally by the two detectors that judge an image (features or energy, and statistics).
+    The threshold of each is the quantile of its scores of held-out units
     at ceil((n + 1)(1 - a)) / n, a its share of the rate, which a new unit of the same kind exceeds with a chance of
     at most a, whatever the distribution (split conformal prediction; Vovk, Gammerman, Shafer 2005; Bates, Candès, Lei,
     Romano, Sesia 2023 for outliers). That is on average over draws of the held-out units: a single gate may be a
@@ -76,7 +78,7 @@ def fit_gate(
     draft = _without_thresholds(train, rng)
     names: list[DetectorName] = ["features"] if draft.references is not None else []
     names += ["energy", "statistics"]
-    rate = false_alarm_rate / len(names)
+    rate = false_alarm_rate / AT_ONCE
     ratios = draft.by_aspect(draft.deviations(held.pixels))
     raw = draft.raw_scores(ratios, held.features, held.logits)
     units = int(unit_numbers.max()) + 1
@@ -85,7 +87,7 @@ def fit_gate(
         "units": units,
         "split": split,
         "false_alarm_rate": false_alarm_rate,
-        "promised_rate": len(names) * max(rate, 1 / (units + 1)),
+        "promised_rate": AT_ONCE * max(rate, 1 / (units + 1)),
         "seed": seed,
         "references": len(draft.references) if draft.references is not None else 0,
         "measured": min(len(train.pixels), STATISTICS_IMAGES),

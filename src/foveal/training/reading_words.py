@@ -14,7 +14,7 @@ EPOCHS_NAMED = 4
 
 def sentences(seen: Reading) -> Iterator[str]:
     """Yield what must be said, what went wrong first."""
-    if seen.stage:
+    if seen.stage and seen.first_epoch > 1:
         yield from _about_stage(seen)
     said = [*_about_rate(seen), *_about_fit(seen), *_about_length(seen), *_about_validation(seen)]
     yield from said or [_nothing(seen)]

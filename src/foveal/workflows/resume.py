@@ -24,6 +24,7 @@ from foveal.workflows.carry_on import carry_on
 from foveal.workflows.plan import load_again
 from foveal.workflows.prepare import prepare
 
+LEARNING_CURVE = "learning_curve.json"  # in a folder of trainings with other numbers of images
 REPEATS = "repeats.json"  # in a folder whose runs are repeats of one recipe
 
 
@@ -45,6 +46,8 @@ def resume(
     home = run.path.absolute().parent.parent
     if called is None and is_ensemble(home):
         raise UsageError(f"{run.path} is one fold of several; go on with all of them: foveal train --resume {home}")
+    if called is None and (home / LEARNING_CURVE).is_file():
+        raise UsageError(f"{run.path} is a part of a learning curve; go on with: foveal train --resume {home}")
     if not run.recipe_file.is_file():
         raise ClassifierError(f"There is no run to resume at {run.path}: it holds no recipe.toml.")
     with locked(run.path):
