@@ -136,3 +136,17 @@ def test_the_test_of_the_gap_keeps_its_level(most):
         drawn = parts.gaps(199, seed)
         alarms += (1 + (drawn >= parts.observed() - 1e-12).sum()) / 200 <= 0.05
     assert 0.03 <= alarms / 1_000 <= 0.07
+
+
+def test_where_every_class_lies_in_one_slice_nothing_can_be_told():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    p = np.eye(2)[np.where(rng.random(200) < 0.2, 1 - labels, labels)] * 0.8 + 0.1
+    found = slices("site", np.where(labels == 0, "north", "south"), labels, p, ("a", "b"))
+    assert found.gap is not None
+    assert (found.gap.p_value, found.gap.by_chance) == (None, None)
+    sites = np.where(labels == 0, "north", "south")
+    sites[labels.argmin()] = "south"  # a single image of the other class can be exchanged
+    one = slices("site", sites, labels, p, ("a", "b"))
+    assert one.gap is not None
+    assert one.gap.p_value is not None

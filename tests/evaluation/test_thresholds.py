@@ -116,7 +116,11 @@ def test_no_denominator_is_no_figure():
 def test_costs_are_told_beside_those_of_the_most_probable_class():
     p = np.array([[0.8, 0.2], [0.8, 0.2], [0.95, 0.05], [0.3, 0.7]])
     found = at_operating_point(for_cost([[0, 1], [9, 0]], ("a", "b")), np.array([1, 0, 0, 1]), p, ("a", "b"))
-    assert (found.mean_cost, found.mean_cost_of_most_probable) == (0.25, 9 / 4)
+    assert found.mean_cost is not None
+    assert found.mean_cost_of_most_probable is not None
+    assert found.cost_saved is not None
+    assert (found.mean_cost.value, found.mean_cost_of_most_probable.value, found.cost_saved.value) == (0.25, 9 / 4, 2)
+    assert found.mean_cost.low < 0.25 < found.mean_cost.high
     assert found.binary is None and found.accuracy.value == 0.75
 
 

@@ -80,7 +80,8 @@ def test_the_sentences():
     said = conclusion(result).replace("\N{NO-BREAK SPACE}", " ")
     assert said.startswith("Of 200 test images 98.0 % are answered rightly as they are, and 80.3 % on average")
     assert said.endswith("worst by shot noise (78.3 %), least by Gaussian noise (98.0 %).")
-    assert "mostly does not know" in known(made_up(sure=0.99)) and "about as far" in known(made_up(sure=0.85))
+    assert "mostly does not know" in known(made_up(sure=0.99)) and "confidence by" in known(made_up(sure=0.85))
+    assert "about as far" in known(replace(made_up(sure=0.81), clean_confidence=0.98))
     sure_of_clean = replace(made_up(sure=0.99), clean=wilson(150, 200))
     assert "too sure, as it is of clean images" in known(sure_of_clean)
     assert (

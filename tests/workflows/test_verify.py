@@ -47,7 +47,7 @@ def test_a_run_as_it_was_left_holds(trained: Path) -> None:
     assert found.holds
     names = [check.name for check in found.checks]
     assert names[:4] == ["sealed files", "classifier", "evaluation test", "evaluation validation"]
-    assert names[4:] == ["predicted again", "report"]
+    assert names[4:] == ["predicted again", "report", "model card"]
     assert all(check.holds for check in found.checks)
 
 
@@ -95,8 +95,22 @@ def test_a_changed_digit_of_the_report_is_shown_in_its_place(copy: Path) -> None
         copy / "report.html", r'(<span class="big">\d\d\.)(\d)', lambda found: found[1] + str((int(found[2]) + 1) % 10)
     )
     unsealed(copy)
-    assert set(failing(copy)) == {"report"}
-    assert "should read" in failing(copy)["report"]
+    assert set(failing(copy)) == {"report", "seal"}
+    assert "and they give" in failing(copy)["report"]
+
+
+def test_a_changed_digit_of_the_card_is_shown_in_its_place(copy: Path) -> None:
+    change(copy / "MODEL_CARD.md", r"(\| Accuracy \| 0\.\d\d)(\d)", lambda one: one[1] + str((int(one[2]) + 1) % 10))
+    unsealed(copy)
+    assert set(failing(copy)) == {"model card", "seal"}
+    assert "Accuracy" in failing(copy)["model card"]
+
+
+def test_the_card_tells_how_the_classifier_decides(trained: Path) -> None:
+    card = (trained / "MODEL_CARD.md").read_text("utf-8")
+    assert "### How it decides" in card
+    assert "“8” is answered from a probability of" in card
+    assert "sensitivity >= 0.9".replace(">", "\\>") in card
 
 
 def test_another_classifier_answers_otherwise(copy: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_folds_as_they_were_left_hold(trained: Path) -> None:
     assert found.holds
     assert all(check.holds for check in found.checks)
     names = [check.name for check in found.checks]
-    assert [name for name in names if name.startswith("fold 2")][-2:] == ["fold 2, predicted again", "fold 2, report"]
+    assert [name for name in names if name.startswith("fold 2")][-2:] == ["fold 2, report", "fold 2, model card"]
     assert names[-5:] == [
         "how they began",
         "answers out of fold",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -25,6 +26,7 @@ def print_conclusion(run: Run) -> None:
         f"test accuracy  {accuracy['value']:.2%}  ({accuracy['level']:.0%} interval {accuracy['low']:.2%} to "
         f"{accuracy['high']:.2%}, {metrics['test']['n']:,} images, {accuracy['method']})"
     )
+    print_operating(metrics["test"])
     epochs = "1 epoch" if training["epochs"] == 1 else f"{training['epochs']} epochs"
     early = ", stopped early" if training["stopped_early"] else ""
     early = ", ended by the time limit" if training.get("out_of_time") else early
@@ -41,6 +43,25 @@ def print_conclusion(run: Run) -> None:
     typer.echo(f"classifier     {run.classifier_dir}")
 
 
+def print_operating(measured: Mapping[str, Any]) -> None:
+    """Print what the operating point gives on the test images, or that there could be none; nothing without one."""
+    operating, missed = measured.get("operating"), measured.get("operating_missed")
+    if missed is not None:
+        typer.echo(f"note: no operating point: {missed}")
+    if operating is None:
+        return
+    binary, accuracy = operating["binary"], operating["accuracy"]
+    told = f"operating point  {accuracy['value']:.2%} right ({accuracy['low']:.2%} to {accuracy['high']:.2%})"
+    if binary is not None and binary["sensitivity"] and binary["specificity"]:
+        rates = [
+            f"{name} {binary[name]['value']:.1%} ({binary[name]['low']:.1%} to {binary[name]['high']:.1%})"
+            for name in ("sensitivity", "specificity")
+        ]
+        rule = operating["operating"]
+        told += f"; {rule['positive']} from {rule['threshold']:.1%} on: {', '.join(rates)}"
+    typer.echo(told)
+
+
 def print_folds(folds: Folds) -> None:
     """Print every fold's test accuracy, what all out-of-fold predictions say together, and the path of the page."""
     for number, (run, value) in enumerate(zip(folds.runs, folds.test_accuracy.values, strict=True), 1):
@@ -54,6 +75,7 @@ def print_folds(folds: Folds) -> None:
         f"           {mean.value:.2%}  mean of the folds ({mean.low:.2%} to {mean.high:.2%}, {mean.method}), "
         f"{100 * folds.test_accuracy.deviation:.2f} points standard deviation"
     )
+    print_operating(folds.metrics)
     for name, one in folds.metrics["per_class"].items():
         if one["recall"]:
             recall = one["recall"]

@@ -105,13 +105,14 @@ def _formatted(kind: Format, stream: TextIO, classes: tuple[str, ...], top: int)
         table.writerow(
             [
                 *("input", "label", "probability", *(f"p:{name}" for name in classes)),
-                *("input_hash", "classifier_hash", "engine"),
+                *("input_hash", "classifier_hash", "engine", "abstain", "prediction_set"),
             ]
         )
         return lambda one: table.writerow(
             [
                 *(one.input, one.label, one.probability, *one.probabilities.values()),
-                *(one.input_hash, one.classifier_hash, one.engine),
+                *(one.input_hash, one.classifier_hash, one.engine, one.abstain),
+                " | ".join(one.prediction_set or ()),
             ]
         )
     if kind is Format.jsonl:
@@ -120,5 +121,10 @@ def _formatted(kind: Format, stream: TextIO, classes: tuple[str, ...], top: int)
 
 
 def _line(one: Prediction, top: int) -> str:
-    guesses = "  ".join(f"{name} {probability:.1%}" for name, probability in one.top(top))
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in f"{one.input}  {guesses}")
+    """Return the input, its most probable classes, and what is answered where that is another or should not be."""
+    parts = [one.input, *(f"{name} {probability:.1%}" for name, probability in one.top(top))]
+    if one.label != one.top(1)[0][0]:
+        parts.append(f"answered: {one.label} ({one.threshold})")
+    if one.abstain:
+        parts.append(f"ABSTAINS: {one.abstain}")
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in "  ".join(parts))

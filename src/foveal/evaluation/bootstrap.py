@@ -11,6 +11,7 @@ from foveal.evaluation.interval import LEVEL, Estimate, wilson
 from foveal.evaluation.resampling import percentiles, resample
 from foveal.evaluation.tally import SMALLEST_PROBABILITY, Sums
 
+FEW = 10  # units: below, a resample often lacks a class
 Figure = Callable[[Sums], np.ndarray]  # sums of B samples → (B,)
 
 
@@ -91,7 +92,8 @@ class Bootstrap:
             low, high, method = *ends, self.method
         else:
             low, high, instead = stand_in(value)
-            method = f"{instead}: {'too few for a bootstrap' if ends is None else 'a bootstrap shows no spread'}"
+            why = "too few units" if count <= FEW else "undefined in many resamples"
+            method = f"{instead}: {why if ends is None else 'a bootstrap shows no spread'}"
         return Estimate(value, min(value, low), max(value, high), self.level, method)
 
     def loss(self) -> Estimate:

@@ -47,6 +47,12 @@ class Parts:
             gaps.append(self._gap_of(drawn))
         return np.concatenate(gaps)
 
+    @property
+    def exchangeable(self) -> bool:
+        """Whether any class has images in two slices: where none has, there is nothing to exchange."""
+        pairs = np.unique(np.column_stack([self.strata, self.codes]), axis=0)
+        return bool((np.bincount(pairs[:, 0]) > 1).any())
+
     def observed(self) -> float:
         """Return the gap as it is."""
         return float(self._gap_of(self.codes[None])[0])

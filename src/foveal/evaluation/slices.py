@@ -44,8 +44,8 @@ class Gap:
     best: str
     worst: str
     difference: float
-    by_chance: float  # mean difference between the best and the worst under permutation
-    p_value: float
+    by_chance: float | None  # mean difference between the best and the worst under permutation
+    p_value: float | None  # both None where no class has images in two slices, so that nothing can be exchanged
     permutations: int
 
 
@@ -81,7 +81,8 @@ def slices(
     the worst accuracy is the largest of many differences, so it is never 0, and slices with more of a hard class
     are worse without any fault. Both are allowed for: the p-value is the share of permutations with a gap at least
     as large, where the values are exchanged among the units of a class only, so that each slice keeps its mix of
-    classes (b + 1 of B + 1; Phipson, Smyth 2010). DataError where lengths differ; UsageError for no permutation.
+    classes (b + 1 of B + 1; Phipson, Smyth 2010); where every class lies in one slice, there
+    is none. DataError where lengths differ; UsageError for no permutation.
     """
     check_answers(labels, probabilities, len(classes))
     if len(values) != len(labels):
@@ -142,7 +143,10 @@ def _natural(text: str) -> tuple[bool, list[tuple[bool, float, str]]]:
 def _gap(found: list[Slice], parts: Parts, permutations: int, seed: int) -> Gap:
     judged = [(one.accuracy.value, one.value) for one in found if one.accuracy is not None]
     best, worst = max(judged, key=lambda one: one[0]), min(judged, key=lambda one: one[0])
-    drawn, observed = parts.gaps(permutations, seed), parts.observed()
+    observed = parts.observed()
+    if not parts.exchangeable:
+        return Gap(best[1], worst[1], observed, None, None, permutations)
+    drawn = parts.gaps(permutations, seed)
     beyond = int((drawn >= observed - 1e-12).sum())
     p_value = (beyond + 1) / (permutations + 1)
     return Gap(best[1], worst[1], observed, float(drawn.mean()), p_value, permutations)

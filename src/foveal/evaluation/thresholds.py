@@ -11,8 +11,9 @@ import numpy as np
 from foveal.classifier.operating import Costs, OperatingPoint, Threshold
 from foveal.errors import DataError, UsageError
 from foveal.evaluation.class_metrics import negative_value, positive_value, share, share_of_all
-from foveal.evaluation.interval import Estimate
+from foveal.evaluation.interval import LEVEL, Estimate
 from foveal.evaluation.metrics import check_answers, unit_numbers
+from foveal.evaluation.resampling import RESAMPLES, draws, percentiles
 
 MOST_POINTS = 200  # of a drawn ROC curve
 TOLERANCE = 1 / 500  # of its width: less than a pixel
@@ -49,8 +50,9 @@ class AtOperatingPoint:
     accuracy: Estimate  # of the decided classes
     recall: dict[str, Estimate | None]  # of each class, as decided
     binary: BinaryFigures | None  # None where the rule has no positive class
-    mean_cost: float | None  # of a rule of costs
-    mean_cost_of_most_probable: float | None  # had the most probable class been answered
+    mean_cost: Estimate | None  # of a rule of costs
+    mean_cost_of_most_probable: Estimate | None  # had the most probable class been answered
+    cost_saved: Estimate | None  # the latter less the former, of the same resamples
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object of metrics.json."""
@@ -61,8 +63,11 @@ class AtOperatingPoint:
             "accuracy": self.accuracy.to_dict(),
             "recall": {name: one.to_dict() if one else None for name, one in self.recall.items()},
             "binary": self.binary.to_dict() if self.binary else None,
-            "mean_cost": self.mean_cost,
-            "mean_cost_of_most_probable": self.mean_cost_of_most_probable,
+            "mean_cost": self.mean_cost.to_dict() if self.mean_cost else None,
+            "mean_cost_of_most_probable": (
+                self.mean_cost_of_most_probable.to_dict() if self.mean_cost_of_most_probable else None
+            ),
+            "cost_saved": self.cost_saved.to_dict() if self.cost_saved else None,
         }
 
 
@@ -90,7 +95,8 @@ def at_operating_point(
         raise UsageError("The operating point is of other classes than these.")
     numbers = unit_numbers(labels, units)
     decided = operating.decide(probabilities) if decided is None else decided
-    every, binary, costs = np.arange(len(labels)), None, None
+    every, binary = np.arange(len(labels)), None
+    costs: tuple[Estimate | None, Estimate | None, Estimate | None] = (None, None, None)
     if isinstance(operating.rule, Threshold):
         said, is_class = decided == operating.rule.positive, labels == operating.rule.positive
         binary = binary_figures(is_class, said, numbers, prevalence=prevalence)
@@ -99,7 +105,7 @@ def at_operating_point(
     if isinstance(operating.rule, Costs):
         of_image = np.array(operating.rule.matrix)[labels]  # (N, decided)
         answers = decided, probabilities.argmax(axis=1)
-        costs = [math.fsum(of_image[every, one]) / len(labels) for one in answers]
+        costs = _mean_costs(of_image[every, answers[0]], of_image[every, answers[1]], numbers)
     right = decided == labels
     return AtOperatingPoint(
         operating,
@@ -108,9 +114,26 @@ def at_operating_point(
         share_of_all(right, numbers),
         {name: share(right, labels == index, numbers) for index, name in enumerate(classes)},
         binary,
-        costs[0] if costs else None,
-        costs[1] if costs else None,
+        *costs,
     )
+
+
+def _mean_costs(
+    decided: np.ndarray, most_probable: np.ndarray, units: np.ndarray
+) -> tuple[Estimate, Estimate, Estimate]:
+    """Return the means of two costs (N,) of each image and of their difference, with intervals from resampled units."""
+    count = int(units.max()) + 1
+    sizes = np.bincount(units, minlength=count)
+    weights = draws(count, resamples=RESAMPLES, seed=0)  # (units, B)
+    found = []
+    for costs in (decided, most_probable, most_probable - decided):
+        value = math.fsum(costs) / len(costs)
+        drawn = np.bincount(units, costs, minlength=count) @ weights / (sizes @ weights)  # (B,)
+        ends = percentiles(drawn, count=count) if count > 1 else None
+        low, high = ends if ends is not None else (float(costs.min()), float(costs.max()))
+        method = f"bootstrap over {count:,} units, expanded percentiles" if ends is not None else "too few units"
+        found.append(Estimate(value, min(low, value), max(high, value), LEVEL, method))
+    return found[0], found[1], found[2]
 
 
 def binary_figures(

@@ -52,8 +52,9 @@ def _without_threshold(operating: Mapping[str, Any], measured: Mapping[str, Any]
         ]
         return (
             f"The class with the least expected cost is answered{': ' if dear else ''}{'; '.join(dear)}. On the test "
-            f"images an answer costs {operating['mean_cost']:.3f} on average, the most probable class would cost "
-            f"{operating['mean_cost_of_most_probable']:.3f}; {right} of the answers are right."
+            f"images an answer costs {_cost(operating['mean_cost'])} on average, the most probable class "
+            f"{_cost(operating['mean_cost_of_most_probable'])}, a difference of {_cost(operating['cost_saved'])}; "
+            f"{right} of the answers are right."
         )
     shares = ", ".join(
         f"{quoted(name)} {percent(stated)} (was {percent(former)})"
@@ -62,6 +63,35 @@ def _without_threshold(operating: Mapping[str, Any], measured: Mapping[str, Any]
     return (
         f"The most probable class is answered for a place where the classes have these shares: {shares}. On these "
         f"test images, which have others, {right} of the answers are right."
+    )
+
+
+def _cost(entry: Mapping[str, Any]) -> str:
+    return f"{entry['value']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
+
+
+def beside_the_matrix(measured: Mapping[str, Any]) -> str:
+    """Return that the sections of the page count another answer than the one that is deployed; empty where not so."""
+    if "operating" not in measured:
+        return ""
+    return (
+        "Here, in the headline and in the tables the most probable class counts as the answer. The classifier answers "
+        "at its operating point, which for some images is another class: see Acting on it."
+    )
+
+
+def at_a_glance(measured: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return how many answers are right at the operating point, and at what; None without one."""
+    operating = measured.get("operating")
+    if operating is None:
+        return None
+    rule, binary = operating["operating"], operating["binary"]
+    if binary is None or binary["sensitivity"] is None or binary["specificity"] is None:
+        return f"{percent(operating['accuracy']['value'])} right", f"rule: {rule['rule']}"
+    return (
+        f"{percent(operating['accuracy']['value'])} right",
+        f"{quoted(rule['positive'])}: sensitivity {percent(binary['sensitivity']['value'])}, specificity "
+        f"{percent(binary['specificity']['value'])}",
     )
 
 

@@ -71,9 +71,15 @@ def slice_sentence(report: Mapping[str, Any]) -> str:
     column, gap = printable(str(report["column"])), report["gap"]
     if gap is None:
         return f"By {column}: too few slices have images enough to compare them."
+    best, worst = printable(str(gap["best"])), printable(str(gap["worst"]))
+    if gap["p_value"] is None:
+        return (
+            f"By {column}: accuracy is {100 * gap['difference']:.1f} points higher in {best} than in {worst}. Whether "
+            f"that is for the {column} or for the classes cannot be told: no class has images in two of them."
+        )
     clear = "which chance hardly explains" if gap["p_value"] < 0.05 else "which chance may explain"
     return (
-        f"By {column}: accuracy is {100 * gap['difference']:.1f} points higher in {printable(str(gap['best']))} than "
-        f"in {printable(str(gap['worst']))}, {clear} (p = {gap['p_value']:.3f}; with slices exchanged at random within "
+        f"By {column}: accuracy is {100 * gap['difference']:.1f} points higher in {best} than in {worst}, {clear} "
+        f"(p = {gap['p_value']:.3f}; with slices exchanged at random within "
         f"each class the gap is {100 * gap['by_chance']:.1f} points on average)."
     )

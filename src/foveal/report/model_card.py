@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from foveal.report import doubtful, figures, reliability, wording
+from foveal.report import acting, doubtful, figures, reliability, wording
 from foveal.report.results import Results
 from foveal.web import asset
 from foveal.web.svg import printable
@@ -35,6 +35,7 @@ def model_card(results: Results) -> str:
         figures=figures,
         reliability=reliability,
         doubtful=doubtful,
+        acting=acting,
         line=line,
         lines=lambda names: ", ".join(line(name) for name in names),
         front=lambda text: json.dumps(printable(str(text)), ensure_ascii=False),

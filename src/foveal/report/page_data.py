@@ -82,7 +82,16 @@ def page_data(
             if made and record_id not in in_the_page
         },
         "answers": _answers(tested),
+        "operating": _threshold(tested),
     }
+
+
+def _threshold(tested: Tested) -> list[float] | None:
+    """Return [class, threshold] of the operating point that is deployed; None where there is none, or no threshold."""
+    rule = tested.measured.get("operating", {}).get("operating", {})
+    if rule.get("rule") != "threshold" or rule["positive"] not in tested.scores.classes:
+        return None
+    return [tested.scores.classes.index(rule["positive"]), float(rule["threshold"])]
 
 
 def _answers(tested: Tested) -> dict[str, str] | None:

@@ -229,9 +229,10 @@ if (positive) {
       "Intervals take images as independent. A threshold that is chosen by looking at test images is no longer tested by them.";
   };
 
+  let exact = null; // a threshold between two steps of the slider
   const slide = () => {
     const one = Number(positive.value);
-    const bound = Number(at.value) / 200;
+    const bound = exact === null ? Number(at.value) / 200 : exact;
     words.textContent = percent(bound);
     at.setAttribute("aria-valuetext", percent(bound));
     decided = new Uint16Array(labels.length);
@@ -252,8 +253,14 @@ if (positive) {
     back.disabled = true;
   };
   words.textContent = percent(0.5);
-  at.addEventListener("input", slide);
-  positive.addEventListener("change", slide);
+  const slideByHand = () => { exact = null; slide(); };
+  at.addEventListener("input", slideByHand);
+  positive.addEventListener("change", slideByHand);
+  document.getElementById("deployed")?.addEventListener("click", () => {
+    [positive.value, exact] = data.operating;
+    at.value = Math.round(exact * 200);
+    slide();
+  });
   back.addEventListener("click", reset);
 }
 

@@ -18,6 +18,7 @@ WIDTH, HEIGHT = 230.0, 182.0  # of one panel
 LEFT, RIGHT, TOP, BOTTOM = 36.0, 10.0, 40.0, 30.0
 COLUMNS = 5  # of the figure
 SHADES = (0.01, 0.05, 0.1, 0.2, 0.4, 0.6)  # of accuracy lost, from which on a cell has the next shade
+APART = 0.05  # of the falls of accuracy and confidence, from which on they are not about the same
 KNOWS = 0.1  # of mean confidence above accuracy, from which on it is said not to know
 STYLE = """
 .reach { fill: #bcd8f0; fill-opacity: 0.6; } .accuracy { fill: none; stroke: #0b62a8; stroke-width: 2.2; }
@@ -100,6 +101,7 @@ def known(result: Robustness) -> str:
     """Return whether the network's confidence falls with its accuracy, and how often the classifier abstains."""
     gap = result.mean_confidence - result.mean.value
     clean = result.clean_confidence - result.clean.value
+    falls = result.clean.value - result.mean.value, result.clean_confidence - result.mean_confidence
     said = (
         f"Damaged, it is {wording.percent(result.mean_confidence)} sure on average and right for "
         f"{wording.percent(result.mean.value)}"
@@ -108,6 +110,8 @@ def known(result: Robustness) -> str:
         said += ": it mostly does not know what it no longer sees."
     elif gap >= KNOWS:
         said += ": it is too sure, as it is of clean images."
+    elif falls[0] - falls[1] >= APART:
+        said += f": its accuracy falls by {100 * falls[0]:.1f} points, its confidence by {100 * falls[1]:.1f} only."
     else:
         said += ": its confidence falls about as far as its accuracy."
     return said + _abstaining(result)

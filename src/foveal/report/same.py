@@ -23,7 +23,7 @@ def first_difference(stored: str, found: str, *, pictured: bool) -> str | None:
         return None
     at = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     start = max(0, at - AROUND)
-    return f"“{one[start : at + AROUND]}” should read “{other[start : at + AROUND]}”"
+    return f"it reads “{one[start : at + AROUND]}”, and they give “{other[start : at + AROUND]}”"
 
 
 def _told(html: str, pictured: bool) -> str:

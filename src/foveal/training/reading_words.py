@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 ANNEALED = 0.2  # of the highest learning rate: below it the schedule itself pulls the loss down
 EPOCHS_NAMED = 4
+HEAD = "head"  # the stage of a transfer that trains nothing but a new head
 
 
 def sentences(seen: Reading) -> Iterator[str]:
@@ -54,10 +55,12 @@ def _about_fit(seen: Reading) -> Iterator[str]:
     gap, turn = seen.gap_at_end, seen.turn
     if "overfitting" in seen.patterns:
         if gap.points is not None and gap.is_beyond_chance:
+            remedy = "weight decay or dropout narrow such a gap; a smaller network may"
+            if seen.stage == HEAD:  # the network is frozen
+                remedy = "a smaller head or more weight decay may narrow such a gap"
             yield (
-                f"Training accuracy ended {_points(gap)} above validation ({_between(gap)} allowing for "
-                f"{seen.validation_n:,} validation images): overfitting. More images, --augment, weight decay or "
-                f"dropout narrow such a gap; a smaller network may."
+                f"In the last epoch training accuracy was {_points(gap)} above validation ({_between(gap)} allowing "
+                f"for {seen.validation_n:,} validation images): overfitting. More images, --augment, {remedy}."
             )
         if turn is not None:
             agrees = (

@@ -100,7 +100,7 @@ def check_page(name: str, file: Path, render: Callable[[], str], *, pictured: bo
         return Check(name, True, f"Written again from the stored results, it says the same{but}.")
     if not words:
         return Check(name, None, "Another version of Foveal wrote it, and this one words it otherwise.")
-    return Check(name, False, f"It says something else than the stored results: {place}")
+    return Check(name, False, f"It and the stored results differ: {place}")
 
 
 def differences(found: Any, stored: Any, path: str = "", *, words: bool = True) -> Iterator[str]:

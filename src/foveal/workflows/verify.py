@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from foveal.data.pixels import decode_all
 from foveal.errors import ClassifierError, DataError, FovealError
 from foveal.files import sha256_of
 from foveal.progress import Progress
+from foveal.report.model_card import model_card
 from foveal.report.results import read_results
 from foveal.report.write import render
 from foveal.run import Run
@@ -98,6 +100,8 @@ def _checks(run: Run, source: object, sample: int, device: str, trust: str | Non
     if classifier is not None and dataset is not None and sample:
         checks.append(_predicted_again(run, classifier, dataset, sample, progress))
     checks.append(_report(run, dataset))
+    card = partial(_card, run)
+    checks.append(check_page("model card", run.model_card_file, card, pictured=True, words=same_words(run)))
     return checks
 
 
@@ -111,8 +115,10 @@ def _hashes(run: Run) -> Iterator[Check]:
             gone.append(name)
         elif sha256_of(file) != digest:
             changed.append(name)
-    if not run.sealed:
-        yield Check("sealed files", None, "The run has no seal.json, as one of an older Foveal has none.")
+    if not run.sealed and same_words(run):
+        yield Check("seal", False, "seal.json is missing, which every run of this version has.")
+    elif not run.sealed:
+        yield Check("seal", None, "The run has no seal.json, as one of an older Foveal has none.")
     wrong = [f"{name} was changed" for name in changed] + [f"{name} is missing" for name in gone]
     if wrong:
         yield Check("sealed files", False, f"Of {len(expected)} files: {'; '.join(wrong)}.")
@@ -179,6 +185,10 @@ def _predicted_again(run: Run, classifier: Classifier, dataset: Dataset, sample:
     return Check(
         name, True, f"{len(rows)} test images got the stored probabilities again (largest difference {off:.1e})."
     )
+
+
+def _card(run: Run) -> str:
+    return model_card(read_results(run))
 
 
 def _report(run: Run, dataset: Dataset | None) -> Check:
