@@ -29,6 +29,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -169,9 +170,10 @@ def commonest(reasons: dict[int, str], most: int = 2) -> list[tuple[str, int]]:
 
 def photographs() -> list[Image.Image]:
     """Return the pictures that come with scikit-image, all of another kind: a cat, an astronaut, coins, a page, …."""
-    import skimage
-
-    files = sorted(Path(skimage.__file__).with_name("data").glob("*.[jp]*g"))
+    home = find_spec("skimage")
+    if home is None or home.origin is None:
+        raise SystemExit("the photographs of scikit-image are not here: pip install --no-deps scikit-image")
+    files = sorted(Path(home.origin).with_name("data").glob("*.[jp]*g"))
     return [Image.open(file).convert("RGB") for file in files]
 
 

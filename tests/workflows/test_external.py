@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import foveal
 from foveal.classifier.members import member_probabilities
 from foveal.errors import UsageError
 from foveal.evaluation.external import independent_difference
 from foveal.evaluation.interval import wilson
+from scene_pictures import scenes
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +82,23 @@ def test_dropout_is_left_on_and_the_network_as_it_was(tmp_path: Path) -> None:
     assert np.array_equal(before, classifier.probabilities(pixels))
     found = foveal.evaluate(run.path, other_place(), name="other", members="dropout", progress=False)
     assert found["uncertainty"]["passes"] == 20 and set(found["uncertainty"]["auc"]) >= {"mutual_information"}
+
+
+def test_altered_copies_of_training_images_are_counted(tmp_path: Path) -> None:
+    home, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    pictures = scenes(90, 48, 5)
+    for row, pixels in enumerate(pictures):
+        place = home / ("train", "train", "val", "test")[row % 4] / "ab"[row % 3 == 0]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[..., 0]).save(place / f"{row}.png")
+    for row, pixels in enumerate([*pictures[[0, 4, 5, 3]], *scenes(8, 48, 99)]):  # three learnt, one tested, eight new
+        (elsewhere / "ab"[row % 2]).mkdir(parents=True, exist_ok=True)
+        dimmed = Image.fromarray(pixels[..., 0]).point(lambda value: round(0.85 * value)).resize((40, 40))
+        dimmed.save(elsewhere / "ab"[row % 2] / f"new{row}.png")
+    run = foveal.train(home, model="mlp", epochs=1, size=(32, 32), out=tmp_path / "run", progress=False)
+    found = foveal.evaluate(run.path, elsewhere, role="external", progress=False)
+    assert "3 of 12 images show a picture that served training or validation" in found["note"]
+    assert "so the figures are too good" in Path(found["page"]).read_text("utf-8")
+    home.rename(tmp_path / "moved")
+    found = foveal.evaluate(run.path, elsewhere, name="again", role="external", progress=False)
+    assert "Near copies of training images were not looked for" in found["note"]

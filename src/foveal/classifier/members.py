@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -24,7 +24,13 @@ VIEWS = "rotation_deg=5,translation=0.05,brightness=0.1,contrast=0.1"  # of an i
 
 
 def member_probabilities(
-    classifier: Classifier, pixels: np.ndarray, kind: Kind, *, passes: int = PASSES, seed: int = 0
+    classifier: Classifier,
+    pixels: np.ndarray,
+    kind: Kind,
+    *,
+    passes: int = PASSES,
+    seed: int = 0,
+    answered: Callable[[], object] = lambda: None,
 ) -> np.ndarray:
     """Return the calibrated probabilities (M, N, C) of `passes` answers to each of uint8 `pixels` (N, H, W, C).
 
@@ -32,14 +38,15 @@ def member_probabilities(
     - augment: slightly turned, moved, brightened views of each image, the image itself first;
     - folds: one answer of each member of an ensemble; `passes` is then without effect.
 
-    Raises UsageError where the classifier has no dropout, no members, or answers by another engine than torch.
+    `answered` is called after each. Raises UsageError where the classifier has no dropout, no members, or answers by
+    another engine than torch.
     """
     if kind == "folds":
         if not isinstance(classifier, Ensemble):
             raise UsageError(
                 "Only a training by folds has members that can be asked one by one; take dropout or augment."
             )
-        return np.stack([member.probabilities(pixels) for member in classifier.members])
+        return np.stack([_then(member.probabilities(pixels), answered) for member in classifier.members])
     if passes < 2:
         raise UsageError(f"Several answers are two or more, not {passes}.")
     if kind == "augment":
@@ -47,12 +54,18 @@ def member_probabilities(
         views = [
             augment_batch(torch.as_tensor(pixels), policy, image_seeds(seed, view, rows)) for view in range(1, passes)
         ]
-        return np.stack([classifier.probabilities(view) for view in (pixels, *(one.numpy() for one in views))])
+        shown = (pixels, *(one.numpy() for one in views))
+        return np.stack([_then(classifier.probabilities(view), answered) for view in shown])
     if classifier.runner is not None or isinstance(classifier, Ensemble):
         raise UsageError("Dropout is left on in one network by torch alone: take --engine torch, or ask for folds.")
     with torch.random.fork_rng(devices=[]), _dropping(classifier.network):
         torch.manual_seed(seed)
-        return np.stack([classifier.probabilities(pixels) for _ in range(passes)])
+        return np.stack([_then(classifier.probabilities(pixels), answered) for _ in range(passes)])
+
+
+def _then(probabilities: np.ndarray, answered: Callable[[], object]) -> np.ndarray:
+    answered()
+    return probabilities
 
 
 @contextmanager

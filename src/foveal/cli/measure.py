@@ -49,22 +49,26 @@ def _shares(pairs: list[str]) -> dict[str, float]:
 
 def _print(found: Mapping[str, Any]) -> None:
     from foveal.report.doubtful import slice_sentence
-    from foveal.report.figures import CLASS_FIGURES, all_figures, cell
-    from foveal.report.wording import NOTHING
+    from foveal.report.figures import CLASS_FIGURES, all_figures, cell, of_class
+    from foveal.report.wording import NOTHING, counted
 
-    typer.echo(f"{found['n']:,} images, {found['units']:,} independent units, {len(found['classes'])} classes")
+    size = f"{counted(found['n'], 'image')}, {counted(found['units'], 'independent unit')}"
+    typer.echo(f"{size}, {counted(len(found['classes']), 'class', 'classes')}")
+    if found["too_small"]:
+        typer.echo("n too small: fewer than 5 independent units in all, or of a class; a figure of 1 is not perfection")
     for title, one in all_figures(found):
         typer.echo(f"{title:<36} {one.value:7.4f}  ({one.low:.4f} to {one.high:.4f}, {one.method})")
     for name in found["classes"]:
-        of_class = found["per_class"][name]
-        small = "  (n too small)" if of_class["too_small"] else ""
-        typer.echo(f"{name}: {of_class['support']:,} images{small}")
+        one = found["per_class"][name]
+        typer.echo(f"{name}: {counted(one['support'], 'image')}{'  (n too small)' if one['too_small'] else ''}")
+        if one["too_small"]:
+            continue
         for key, title in CLASS_FIGURES.items():
-            typer.echo(f"  {title:<18} {cell(of_class.get(key))}")
-        if of_class["stated_prevalence"] is not None:
-            share = of_class["stated_prevalence"]
+            typer.echo(f"  {title:<18} {of_class(one, key)}")
+        if one["stated_prevalence"] is not None:
+            share = one["stated_prevalence"]
             for key, title in (("ppv_at", "PPV"), ("npv_at", "NPV")):
-                typer.echo(f"  {f'{title} at {share:.3g}':<18} {cell(of_class[key]) if of_class[key] else NOTHING}")
+                typer.echo(f"  {f'{title} at {share:.3g}':<18} {cell(one[key]) if one[key] else NOTHING}")
     typer.echo(found["calibration"]["sentence"])
     for one in found.get("slices", []):
         typer.echo(slice_sentence(one))

@@ -237,7 +237,7 @@ def _reason(chosen: Candidate, candidates: Sequence[Candidate], facts: Mapping[s
     elif chosen.method == "none" and best.method == "none":
         said = f"{title}: {where} nothing lowered the log loss of {before:.4f}."
     elif chosen.method == "none":
-        said = f"{title}: {where} nothing as simple lowered the log loss of {before:.4f} by more than chance may."
+        said = f"{title}: {where} only a more flexible method lowered the log loss of {before:.4f}, within chance."
     else:
         said = f"{title}: {where} it takes the log loss from {before:.4f} to {chosen.log_loss:.4f}, " + (
             "the lowest that was found."

@@ -57,9 +57,9 @@ def beside_internal(here: Predictions, accuracy: Estimate, there: Predictions, i
     sentence = (
         f"Accuracy is {accuracy.value:.1%} on these {len(here):,} images and {internal.value:.1%} on the "
         f"{len(there):,} of the internal test: {changed} ({100 * difference.value:+.1f} points, "
-        f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}). The classes are shared out otherwise "
-        f"by {drift.share_distance:.0%}, and the "
-        f"answers are given with {drift.confidence[0]:.1%} on average, {drift.confidence[1]:.1%} there."
+        f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f}). The shares of the classes differ by "
+        f"{100 * drift.share_distance:.0f} points in all, and the answers "
+        f"are given with {drift.confidence[0]:.1%} on average, {drift.confidence[1]:.1%} there."
     )
     return External(len(there), internal, difference, drift, sentence)
 
@@ -108,7 +108,7 @@ def recalibrated(predictions: Predictions, *, folds: int = 5, seed: int = 0) -> 
     raw = predictions.raw if predictions.raw is not None else predictions.probabilities
     labels, units = predictions.labels, predictions.units
     _, numbers = np.unique(units if units is not None else np.arange(len(labels)), return_inverse=True)
-    chosen = choose_calibration(labels, raw, units, folds=folds, seed=seed, where="these external images")
+    chosen = choose_calibration(labels, raw, units, folds=folds, seed=seed, where="external")
     dealt = spread_folds(labels, numbers, folds, seed)
     fitted = np.empty_like(raw)
     for fold in range(int(dealt.max()) + 1):
@@ -118,13 +118,17 @@ def recalibrated(predictions: Predictions, *, folds: int = 5, seed: int = 0) -> 
         )
         fitted[here] = own.apply(raw[here])
     after = calibration_measures(labels, fitted, predictions.classes, units)
+    own_error = calibration_measures(labels, predictions.probabilities, predictions.classes, units).ece.value
     return {
         "method": chosen.method,
         "reason": chosen.facts["reason"],
         "measures": after.to_dict(),
         "sentence": (
-            f"Recalibrated on these images, as asked, cross-fitted over {int(dealt.max()) + 1} folds "
-            f"({chosen.method}): expected calibration error {after.ece.value:.3f}. The stored classifier is not "
-            f"changed by it."
+            f"Of the calibrations fitted on these images, cross-fitted, none is better than the network's own "
+            f"probabilities (log loss {chosen.facts['log_loss_before']:.4f})."
+            if chosen.method == "none"
+            else f"Recalibrated on these images, as asked, cross-fitted over {int(dealt.max()) + 1} folds "
+            f"({chosen.method}): expected calibration error {after.ece.value:.3f}, and {own_error:.3f} as deployed. "
+            f"The stored classifier is not changed by it."
         ),
     }

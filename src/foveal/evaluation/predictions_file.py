@@ -40,11 +40,12 @@ def read_predictions(path: Path, classes: Sequence[str] | None = None) -> Predic
     order = tuple(classes) if classes is not None else tuple(named)
     index = {name: at for at, name in enumerate(order)}
     texts = [row[places["label"]] for row in rows]
-    strange = sorted(set(texts) - set(order))
+    first = {text: number for number, text in reversed(list(enumerate(texts, 2)))}  # the line where each label begins
+    strange = sorted(set(texts) - set(order), key=first.__getitem__)
     if strange:
         raise DataError(
             f"{path} has labels that are none of its classes ({', '.join(order[:12])}):\n"
-            + listed([one + nearest(one, order) for one in strange])
+            + listed([f'line {first[one]}: "{one}"{nearest(one, order)}' for one in strange])
         )
     ids = [row[places["record_id"]] for row in rows] if places["record_id"] is not None else _numbers(rows)
     if len(set(ids)) < len(ids):
@@ -90,6 +91,9 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def _class_columns(path: Path, header: list[str], classes: Sequence[str] | None) -> dict[str, int]:
     """Return class → its column, in the order of the file; DataError where `classes` are not all there, or more."""
+    if classes is not None and len(set(classes)) < len(classes):
+        twice = sorted({name for name in classes if list(classes).count(name) > 1})
+        raise DataError(f"A class is named twice: {', '.join(twice)}.")
     marked = {name[len(SHARE) :]: at for at, name in enumerate(header) if name.startswith(SHARE)}
     if not marked and classes is not None:
         marked = {name: header.index(name) for name in classes if name in header}
@@ -138,9 +142,15 @@ def _probabilities(path: Path, rows: list[list[str]], columns: list[int]) -> np.
             faults[at] = f"its probabilities sum to {sums[at]:.6g}, not 1"
     if faults:
         count = "1 row" if len(faults) == 1 else f"{len(faults):,} rows"
+        hint = " They look like percent: divide them by 100." if _percent(sums) else ""
         lines = [f"line {at + 2}: {fault}" for at, fault in sorted(faults.items())]
-        raise DataError(f"{path} has {count} whose probabilities cannot be used:\n{listed(lines)}")
+        raise DataError(f"{path} has {count} whose probabilities cannot be used:\n{listed(lines)}{hint}")
     return values
+
+
+def _percent(sums: np.ndarray) -> bool:
+    known = sums[np.isfinite(sums)]
+    return bool(len(known) and (np.abs(known - 100) < 1).all())
 
 
 def _is_number(text: str) -> bool:

@@ -130,8 +130,14 @@ def sliceable(column: str, values: np.ndarray) -> np.ndarray:
             return values
         raise DataError(
             f'The column "{column}" has {len(different):,} different values; slices are made of {MOST_VALUES} at most, '
-            f"or of numbers, which are put into bands."
+            f"or of numbers, which are put into bands{_stray(different)}."
         ) from error
+
+
+def _stray(texts: set[str]) -> str:
+    """Return which texts are no numbers, where most of `texts` are."""
+    strange = sorted(text for text in texts if not re.fullmatch(r"\s*[-+]?[0-9]*\.?[0-9]+\s*", text))
+    return f"; no numbers are {', '.join(strange[:5])}" if 2 * len(strange) < len(texts) else ""
 
 
 def _natural(text: str) -> tuple[bool, list[tuple[bool, float, str]]]:

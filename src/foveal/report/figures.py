@@ -43,6 +43,16 @@ def all_figures(measured: Mapping[str, Any]) -> Iterator[tuple[str, Estimate]]:
             yield name, estimate
 
 
+TOO_SMALL = "n too small"
+
+
+def of_class(entry: Mapping[str, Any], key: str) -> str:
+    """Return one figure of a class from its object in metrics.json; of too few images none, however good it looks."""
+    if entry.get("too_small") and entry.get(key) is not None:
+        return TOO_SMALL
+    return cell(entry.get(key))
+
+
 def cell(entry: Mapping[str, Any] | None) -> str:
     """Return the value and interval of one figure of a class."""
     estimate = estimate_of(entry)

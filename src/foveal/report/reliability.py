@@ -11,6 +11,7 @@ from foveal.report.frame import Frame
 from foveal.report.wording import count, counted, decimal
 from foveal.web.svg import element
 
+MANY = 20  # images of a bin from which on its error tells something
 FEWEST = 5  # images of a bin that the line goes through
 HISTOGRAM = 0.16  # share of the height that the bars of counts take at most
 
@@ -62,6 +63,15 @@ def method_sentence(calibration: Mapping[str, Any]) -> str:
     return f"The probabilities are deployed with {method} calibration, fitted on validation images.{changed}{reason}"
 
 
+def _of_few(measures: Mapping[str, Any]) -> str:
+    """Return how many images the bin with the largest error holds, where they are too few to tell anything."""
+    bins = [one for one in measures["equal_width"] if one["n"]]
+    if not bins:
+        return ""
+    worst = max(bins, key=lambda one: abs(one["share"]["value"] - one["mean_probability"]))
+    return f" (of {counted(worst['n'], 'image')} alone)" if worst["n"] < MANY else ""
+
+
 def brier_sentence(measures: Mapping[str, Any]) -> str:
     """Return the Brier score and its parts."""
     brier = measures["brier"]
@@ -69,7 +79,8 @@ def brier_sentence(measures: Mapping[str, Any]) -> str:
     return (
         f"Brier score {decimal(brier['score'])} = reliability {decimal(brier['reliability'])} (0 is best) − resolution "
         f"{decimal(brier['resolution'])} + uncertainty {decimal(brier['uncertainty'])} of the labels {sign} "
-        f"{decimal(abs(brier['within_bins']))} within bins. Largest error of a bin {decimal(measures['mce'])}; mean "
+        f"{decimal(abs(brier['within_bins']))} within bins. Largest error of a bin "
+        f"{decimal(measures['mce'])}{_of_few(measures)}; mean "
         f"error class by class {decimal(measures['mean_classwise_ece'])}; over bins of equal mass "
         f"{decimal(measures['ece_equal_mass']['value'])}. All over {count(measures['bins'])} bins."
     )

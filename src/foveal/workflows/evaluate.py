@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,8 @@ from foveal.classifier.answers import Answers
 from foveal.classifier.artefact import is_ensemble
 from foveal.classifier.classifier import find_folder
 from foveal.classifier.engine import engine_facts
-from foveal.classifier.members import member_probabilities
+from foveal.classifier.ensemble import Ensemble
+from foveal.classifier.members import PASSES, Kind, member_probabilities
 from foveal.data.dataset import Dataset
 from foveal.data.load import load, reordered
 from foveal.data.pixels import decode_all, pixel_digests
@@ -42,6 +43,7 @@ from foveal.progress import Progress
 from foveal.report.evaluation import EVALUATION_PAGE, render_evaluation
 from foveal.report.folds import OUT_OF_FOLD
 from foveal.run import SCHEMA_VERSION, Run, read_csv, read_json
+from foveal.workflows.near_training import near_training_note
 from foveal.workflows.prepare import refuse_unreadable, refuse_unsliceable
 
 OWN_NAMES = ("test", "validation")
@@ -105,22 +107,11 @@ def evaluate(
     classifier = Classifier.load(folder, device=device, trust=trust, network=network, engine=engine)
     with Progress(silent=not progress) as display:
         dataset = load(source, columns=columns, data_dir=data_dir, progress=display)
-    strange = [one for one in dataset.classes if one not in classifier.classes]
-    if strange:
-        known = ", ".join(classifier.classes[:12]) + (", …" if len(classifier.classes) > 12 else "")
-        raise DataError(
-            f"{dataset.name} has classes that the classifier does not know ({known}):\n"
-            + listed([one + nearest(one, classifier.classes) for one in strange])
-        )
+    _refuse_strange(dataset, classifier)
     dataset = reordered(dataset, classifier.classes)
     refuse_unsliceable(dataset)
     name = name or dataset.name
-    if Path(name).name != name or name.startswith("."):
-        raise UsageError(f'"{name}" is no name for an evaluation: it becomes a folder of that name.')
-    with saying_why(home.evaluation_dir(name)):
-        taken = name in OWN_NAMES or home.evaluation_dir(name).exists()
-    if taken:
-        raise OutputError(f"{home.evaluation_dir(name)} exists already or is reserved; choose another --name.")
+    _refuse_name(home, name)
     with Progress(silent=not progress) as display:
         for sentence in dataset.notes:
             display.line(f"note: {sentence}")
@@ -136,13 +127,15 @@ def evaluate(
         if not len(kept):
             raise DataError(f"{dataset.name} holds no image that can be read.")
         used = dataset.take(readable[kept])
-        note = _note(home, used, accept, len(failures))
+        notes = [_note(home, used, accept, len(failures))]
+        if role == "external":
+            notes.append(near_training_note(home, used, display, memory_gib=MEMORY_GIB))
         units = find_units(used, by_group=True, copies=pixel_digests(pixels[kept]))
         with locked(home.path):
             if home.evaluation_dir(name).exists():  # another process was faster
                 raise OutputError(f"{home.evaluation_dir(name)} exists already; choose another --name.")
             answered = Answered(classifier.answer(pixels, kept), engine_of(classifier, home))
-            asked = member_probabilities(classifier, pixels[kept], members) if members is not None else None
+            asked = _asked_again(classifier, pixels[kept], members, display) if members is not None else None
 
             def beside(here: Predictions, measured: Mapping[str, Any]) -> dict[str, Any]:
                 told = _beside_internal(home, recalibrate, here, measured) if role == "external" else {}
@@ -159,11 +152,39 @@ def evaluate(
                 answered,
                 np.arange(len(kept)),
                 units,
-                note=note,
+                notes=notes,
                 beside=beside,
                 with_page=True,
             )
             return {**metrics, "page": str(home.evaluation_dir(name) / EVALUATION_PAGE)}
+
+
+def _asked_again(classifier: Classifier, pixels: np.ndarray, members: Kind, progress: Progress) -> np.ndarray:
+    """Return the probabilities (M, N, C) of several answers to each image, and show how many have been given."""
+    count = len(classifier.members) if isinstance(classifier, Ensemble) and members == "folds" else PASSES
+    with progress.stage("asking again", count) as stage:
+        return member_probabilities(classifier, pixels, members, passes=count, answered=stage.advance)
+
+
+def _refuse_strange(dataset: Dataset, classifier: Classifier) -> None:
+    """Raise DataError where `dataset` has classes that the classifier does not know."""
+    strange = [one for one in dataset.classes if one not in classifier.classes]
+    if strange:
+        known = ", ".join(classifier.classes[:12]) + (", …" if len(classifier.classes) > 12 else "")
+        raise DataError(
+            f"{dataset.name} has classes that the classifier does not know ({known}):\n"
+            + listed([one + nearest(one, classifier.classes) for one in strange])
+        )
+
+
+def _refuse_name(home: Run, name: str) -> None:
+    """Raise UsageError where `name` is no folder's name, OutputError where an evaluation is called so already."""
+    if Path(name).name != name or name.startswith("."):
+        raise UsageError(f'"{name}" is no name for an evaluation: it becomes a folder of that name.')
+    with saying_why(home.evaluation_dir(name)):
+        taken = name in OWN_NAMES or home.evaluation_dir(name).exists()
+    if taken:
+        raise OutputError(f"{home.evaluation_dir(name)} exists already or is reserved; choose another --name.")
 
 
 def _beside_internal(home: Run, recalibrate: bool, here: Predictions, measured: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,7 +223,7 @@ def write_evaluation(
     records: np.ndarray,
     units: np.ndarray,
     *,
-    note: str = "",
+    notes: Sequence[str] = (),
     beside: Callable[[Predictions, Mapping[str, Any]], dict[str, Any]] | None = None,
     with_page: bool = False,
 ) -> dict[str, Any]:
@@ -214,7 +235,7 @@ def write_evaluation(
     predictions = _predictions(classifier, dataset, answered.answers, records, units)
     metrics = measure_all(predictions, classifier.decisions)
     metrics |= beside(predictions, metrics) if beside is not None else {}
-    metrics["note"] = " ".join(part for part in (metrics["note"], note) if part)
+    metrics["note"] = " ".join(part for part in (metrics["note"], *notes) if part)
     header = {
         "schema_version": SCHEMA_VERSION,
         "classifier": classifier.hash,

@@ -9,7 +9,7 @@ from typing import Any
 from foveal.errors import DataError, OutputError, nearest
 from foveal.evaluation.full import measure_all
 from foveal.evaluation.predictions import PREDICTIONS_FILE
-from foveal.evaluation.predictions_file import read_predictions
+from foveal.evaluation.predictions_file import USUAL_NAMES, read_predictions
 from foveal.files import write_json
 from foveal.run import SCHEMA_VERSION
 
@@ -44,6 +44,10 @@ def measure(
         raise OutputError(f"{out} exists already; choose another --out.")
     read = read_predictions(file, classes)
     for column in by:
+        if column not in read.columns and column in USUAL_NAMES["unit"] and read.units is not None:
+            raise DataError(
+                f'The column "{column}" says which images belong together; slices of single units say nothing.'
+            )
         if column not in read.columns:
             raise DataError(
                 f'{file} has no column "{column}" to make slices of ({", ".join(read.columns) or "it has none"}).'
