@@ -15,6 +15,7 @@ from foveal.cli.app import app
 from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
 from foveal.report.repeats import DOT, stacked
 from foveal.training import loop
+from foveal.workflows.verify import verify
 
 RECIPE = foveal.Recipe(model="mlp", model_options={"hidden": "16"}, epochs=1, seed=4, threads=1)
 
@@ -40,10 +41,56 @@ def test_the_runs_differ_in_their_seed_alone(three):
     assert three.test_accuracy.values == tuple(run.metrics["test"]["accuracy"]["value"] for run in three.runs)
 
 
-def test_a_classifier_is_one_of_them(three):
+def test_together_they_answer_with_their_mean(three, tmp_path):
+    images = foveal.load("digits").images
+    pixels = [np.asarray(images.picture(row)) for row in range(5)]
+    together = foveal.Classifier.load(three.path).predict(pixels)
+    alone = [foveal.Classifier.load(run.path).predict(pixels) for run in three.runs]
+    for row, one in enumerate(together):
+        mean = np.mean([list(answers[row].probabilities.values()) for answers in alone], axis=0)
+        assert list(one.probabilities.values()) == pytest.approx(mean.tolist(), abs=2e-9)
+    rows = foveal.Run(three.path).predictions("test")
+    right = np.mean([row["label"] == row["predicted"] for row in rows])
+    assert three.together["accuracy"]["value"] == pytest.approx(right)
+    assert json.loads((three.path / "repeats.json").read_text())["together"]["n"] == len(rows) == 270
+    assert f"{100 * right:.2f}" in three.page_file.read_text("utf-8")
+
+
+def test_what_is_told_of_them_together_can_be_verified(three, tmp_path):
+    copy = shutil.copytree(three.path, tmp_path / "copy")
+    assert verify(copy, sample=5, progress=False).holds
+    plan = json.loads((copy / "repeats.json").read_text())
+    plan["together"]["accuracy"]["value"] += 0.01
+    (copy / "repeats.json").write_text(json.dumps(plan))
+    failing = [check.name for check in verify(copy, sample=0, progress=False).checks if check.holds is False]
+    assert failing == ["repeats.json"]
+
+
+def test_an_external_evaluation_asks_them_together(three, tmp_path):
+    home = shutil.copytree(three.path, tmp_path / "copy")
+    digits = foveal.load("digits")
+    pixels = np.stack([255 - np.asarray(digits.images.picture(row)) for row in range(60)])
+    other = foveal.load(pixels, [digits.classes[label] for label in digits.labels[:60].tolist()], name="inverted")
+    found = foveal.evaluate(home, other, role="external", members="folds", progress=False)
+    assert found["external"]["internal_n"] == 270
+    assert found["uncertainty"]["passes"] == 3
+
+
+def test_an_operating_point_is_chosen_for_them_together(tmp_path):
+    recipe = RECIPE.changed({"operating_point": "8: sensitivity 0.8"})
+    two = foveal.repeat("digits", 2, recipe=recipe, out=tmp_path / "two", progress=False)
+    point = foveal.Classifier.load(two.path).decisions.operating
+    assert point is not None
+    assert point.split == "validation"
+    assert two.together["operating"]["operating"]["threshold"] == point.threshold
+
+
+def test_runs_on_splits_of_their_own_are_no_classifier(tmp_path):
+    two = foveal.repeat("digits", 2, recipe=RECIPE, new_split=True, out=tmp_path / "two", progress=False)
+    assert two.together is None
     with pytest.raises(ClassifierError, match="holds several runs; name one of them"):
-        foveal.Classifier.load(three.path)
-    assert foveal.Classifier.load(three.runs[0].path).classes == tuple("0123456789")
+        foveal.Classifier.load(two.path)
+    assert foveal.Classifier.load(two.runs[0].path).classes == tuple("0123456789")
 
 
 def test_a_run_of_them_is_the_run_of_its_recipe(three, tmp_path):

@@ -31,6 +31,7 @@ CARD = "classifier.json"
 WEIGHTS = "weights.safetensors"
 GATE = "gate.safetensors"
 FOLDS = "folds.json"  # in a folder whose runs are the folds of one training
+REPEATS = "repeats.json"  # in a folder whose runs are repeats of one recipe with other seeds
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,21 @@ class Card:
 
 
 def is_ensemble(path: Path) -> bool:
-    """Whether `path` holds the folds of one training, which answer together."""
+    """Whether `path` holds runs that answer together: the folds of one training, or its repeats on one split."""
+    return holds_folds(path) or holds_repeats(path)
+
+
+def holds_folds(path: Path) -> bool:
+    """Whether `path` holds the folds of one training."""
     return (path / FOLDS).is_file()
+
+
+def holds_repeats(path: Path) -> bool:
+    """Whether `path` holds finished repeats of one training, all on the same split."""
+    try:
+        return "together" in json.loads((path / REPEATS).read_text("utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def content_hash(card: Mapping[str, Any]) -> str:

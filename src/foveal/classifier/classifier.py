@@ -297,9 +297,9 @@ def find_folder(path: Path) -> Path:
             return folder
     if not path.exists():
         raise ClassifierError(f"There is no run or classifier at {path}.")
-    if (path / "repeats.json").is_file():
+    if (path / artefact.REPEATS).is_file():
         raise ClassifierError(f"{path} holds several runs; name one of them, as in {path / 'repeats' / '1'}.")
-    if artefact.is_ensemble(path):
+    if artefact.holds_folds(path):
         raise ClassifierError(f"{path} holds the folds of a training; name one of them, as in {path / 'folds' / '1'}.")
     if (path / "recipe.toml").is_file():
         resume = f"foveal train --resume {shlex.quote(str(path))}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.classifier.answers import Answers, Raw, answers_of
-from foveal.classifier.artefact import FOLDS
+from foveal.classifier.artefact import FOLDS, REPEATS, holds_folds
 from foveal.classifier.calibration import SMALLEST_PROBABILITY
 from foveal.classifier.classifier import Classifier
 from foveal.classifier.decisions import Decisions
@@ -66,7 +66,7 @@ def together(members: Sequence[Classifier], decisions: Decisions | None = None) 
     for other in members[1:]:
         alike = replace(other.preprocess, mean=first.preprocess.mean, std=first.preprocess.std) == first.preprocess
         if other.classes != first.classes or not alike:
-            raise ClassifierError("The folds differ in their classes or in the size of images; train them anew.")
+            raise ClassifierError("Its members differ in their classes or in the size of images; train them anew.")
     whole = hashlib.sha256("".join(member.hash for member in members).encode()).hexdigest()
     return Ensemble(
         first.network, first.architecture, first.options, first.classes, first.preprocess, first.provenance, whole,
@@ -77,17 +77,18 @@ def together(members: Sequence[Classifier], decisions: Decisions | None = None) 
 def load_ensemble(
     path: Path, *, device: str = "auto", trust: str | None = None, engine: str = "torch", threads: int | None = None
 ) -> Ensemble:
-    """Return the folds in `path` as one classifier; ClassifierError where one is missing or has not finished."""
+    """Return the folds or repeats in `path` as one classifier; ClassifierError where one is missing or unfinished."""
+    file, parts = (FOLDS, "folds") if holds_folds(path) else (REPEATS, "repeats")
     try:
-        plan = json.loads((path / FOLDS).read_text("utf-8"))
-        count = int(plan["folds"])
+        plan = json.loads((path / file).read_text("utf-8"))
+        count = int(plan["folds"]) if parts == "folds" else len(plan["seeds"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ClassifierError(f"{path / FOLDS} is damaged: it does not say how many folds there are.") from error
-    folders = [path / "folds" / str(number) for number in range(1, count + 1)]
+        raise ClassifierError(f"{path / file} is damaged: it does not say how many {parts} there are.") from error
+    folders = [path / parts / str(number) for number in range(1, count + 1)]
     load = Classifier.load
     members = [load(one, device=device, trust=trust, engine=engine, threads=threads) for one in folders]
     try:
         decisions = Decisions.from_dict(plan.get("decisions", {}), members[0].classes, {})
     except (KeyError, TypeError, ValueError) as error:
-        raise ClassifierError(f"{path / FOLDS} is damaged: {error}.") from error
+        raise ClassifierError(f"{path / file} is damaged: {error}.") from error
     return together(members, decisions)

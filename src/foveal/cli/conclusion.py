@@ -115,4 +115,11 @@ def print_spread(repeats: Repeats) -> None:
     typer.echo(f"               {100 * repeats.test_accuracy.deviation:.2f} points standard deviation between runs")
     interval = f"{mean.level:.0%} interval of the mean, {mean.method}"
     typer.echo(f"               {mean.low:.2%} to {mean.high:.2%}  {interval}")
+    if repeats.together is not None:
+        one = repeats.together["accuracy"]
+        typer.echo(
+            f"together       {one['value']:.2%}  mean of their probabilities ({one['level']:.0%} interval "
+            f"{one['low']:.2%} to {one['high']:.2%}, {one['method']})"
+        )
+        print_operating(repeats.together)
     typer.echo(f"report         {repeats.page_file}")

@@ -38,10 +38,16 @@ class RepeatedRun:
 
 
 def write_repeats_page(
-    path: Path, runs: Sequence[Run], seeds: Sequence[int], accuracy: Spread, same_test_images: bool
+    path: Path,
+    runs: Sequence[Run],
+    seeds: Sequence[int],
+    accuracy: Spread,
+    same_test_images: bool,
+    together: Estimate | None = None,
 ) -> Path:
     """Write the page of `runs`, which lie in folders below it, and return its path.
 
+    `together` is the accuracy of all of them as one classifier, where they share their images.
     Raises ClassifierError when a stored result is incomplete, OutputError when the page cannot be written.
     """
     home = path.parent
@@ -58,6 +64,7 @@ def write_repeats_page(
         rows=rows,
         accuracy=accuracy,
         same=same_test_images,
+        together=together,
         dataset=first,
         plot=dot_plot([row.test.value for row in rows], accuracy),
         recipe=runs[0].recipe,

@@ -14,7 +14,7 @@ from torch import nn
 
 from foveal.classifier import Classifier
 from foveal.classifier.answers import Answers
-from foveal.classifier.artefact import is_ensemble
+from foveal.classifier.artefact import holds_folds, is_ensemble
 from foveal.classifier.classifier import find_folder
 from foveal.classifier.engine import engine_facts
 from foveal.classifier.ensemble import Ensemble
@@ -189,7 +189,7 @@ def _refuse_name(home: Run, name: str) -> None:
 
 def _beside_internal(home: Run, recalibrate: bool, here: Predictions, measured: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an external evaluation says beside the figures themselves."""
-    internal = OUT_OF_FOLD if is_ensemble(home.path) else "test"
+    internal = OUT_OF_FOLD if holds_folds(home.path) else "test"
     folder = home.evaluation_dir(internal)
     there = read_predictions(folder / PREDICTIONS_FILE, here.classes)
     accuracies = [Estimate(**one["accuracy"]) for one in (measured, read_json(folder / "metrics.json"))]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.classifier import Classifier
-from foveal.classifier.artefact import is_ensemble
+from foveal.classifier.artefact import holds_folds, is_ensemble
 from foveal.classifier.classifier import find_folder
 from foveal.data.catalog import is_named
 from foveal.data.corruptions import Corruption, content_numbers, corrupt
@@ -30,10 +30,8 @@ from foveal.workflows.prepare import refuse_unreadable
 def finished_run(path: Path) -> Run:
     """Return the finished run at `path`, which may be its ``classifier`` folder."""
     if is_ensemble(path):
-        raise UsageError(
-            f"{path} holds the folds of a training, each with test images of its own; name one of them, as in "
-            f"{path / 'folds' / '1'}."
-        )
+        parts = "folds" if holds_folds(path) else "repeats"
+        raise UsageError(f"{path} holds the {parts} of a training; name one of them, as in {path / parts / '1'}.")
     folder = find_folder(path)
     if folder.name != "classifier" or not (folder.parent / "recipe.toml").is_file():
         raise ClassifierError(f"{path} is a classifier without its run, so its test images are not known; name a run.")

@@ -15,13 +15,18 @@ import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal.classifier.artefact import REPEATS as PLAN
 from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
+from foveal.evaluation.interval import Estimate
+from foveal.evaluation.predictions import PREDICTIONS_FILE, write_predictions
+from foveal.evaluation.predictions_file import read_predictions
 from foveal.evaluation.spread import Spread, spread
-from foveal.files import locked, saying_why, sha256_of, write_json
+from foveal.evaluation.together import decisions_of, mean_of, measure_together
+from foveal.files import locked, saying_why, sha256_of, write_bytes, write_json
 from foveal.models.foreign.entry import refuse_untrusted
 from foveal.models.foreign.given import lending, refuse_absent
 from foveal.progress import Progress
@@ -32,7 +37,6 @@ from foveal.training.recipe import Recipe, read_recipe
 from foveal.workflows.begin import begin
 from foveal.workflows.place import free_name, refuse_existing, refuse_inside, refuse_unwritable
 from foveal.workflows.plan import given_recipe, open_source
-from foveal.workflows.resume import REPEATS as PLAN
 from foveal.workflows.resume import resume as go_on
 
 if TYPE_CHECKING:
@@ -50,6 +54,7 @@ class Repeats:
     seeds: tuple[int, ...]
     test_accuracy: Spread
     same_test_images: bool
+    together: Mapping[str, Any] | None = None  # metrics of all runs as one classifier, where they share their images
 
     @property
     def page_file(self) -> Path:
@@ -209,9 +214,33 @@ def _carry_on(home: Path, source: object, data_dir: str | Path | None, recipe: R
             again = f"foveal train --resume {shlex.quote(str(home))} --data-dir DIR"
             raise DataError(f"The files are no longer in {recipe.data_dir}; say where they lie now: {again}") from error
     repeats = _summed(home, runs, seeds)
-    write_json(home / PLAN, {**_plan(home, seeds, new_split), **_figures(repeats)})
-    write_repeats_page(repeats.page_file, runs, seeds, repeats.test_accuracy, repeats.same_test_images)
+    together = _together(home, runs, recipe) if repeats.same_test_images else {}
+    repeats = replace(repeats, together=together.get("together"))
+    write_json(home / PLAN, {**_plan(home, seeds, new_split), **_figures(repeats), **together})
+    whole = Estimate(**repeats.together["accuracy"]) if repeats.together else None
+    write_repeats_page(repeats.page_file, runs, seeds, repeats.test_accuracy, repeats.same_test_images, whole)
     return repeats
+
+
+def _together(home: Path, runs: Sequence[Run], recipe: Recipe) -> dict[str, Any]:
+    """Measure the runs as one classifier on the test images that they share, and return what repeats.json holds of it.
+
+    Written beside it: ``evaluations/test``, and ``splits.csv``, the split of all of them.
+    """
+    classes = tuple(runs[0].metrics["test"]["classes"])
+    means = {}
+    for name in ("validation", "test"):
+        parts = [read_predictions(run.evaluation_dir(name) / PREDICTIONS_FILE, classes) for run in runs]
+        if any(part.record_ids != parts[0].record_ids for part in parts):
+            return {}  # given test images, and validation images that each run drew
+        means[name] = mean_of(parts)
+    decisions = decisions_of(means["validation"], recipe.operating_point)
+    metrics = measure_together(means["test"], decisions)
+    folder = Run(home).evaluation_dir("test")
+    write_predictions(folder / PREDICTIONS_FILE, means["test"])
+    write_json(folder / "metrics.json", {"schema_version": SCHEMA_VERSION, **metrics})
+    write_bytes(Run(home).splits_file, runs[0].splits_file.read_bytes())
+    return {"together": metrics, "decisions": decisions.to_dict()}
 
 
 def _moved(recipe: Recipe, data_dir: str | Path | None) -> Recipe:

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 from pathlib import Path
 
-from foveal.classifier.artefact import is_ensemble
+from foveal.classifier.artefact import REPEATS, holds_folds
 from foveal.classifier.device import choose_device
 from foveal.data.catalog import is_named
 from foveal.data.dataset import Dataset
@@ -25,7 +25,6 @@ from foveal.workflows.plan import load_again
 from foveal.workflows.prepare import prepare
 
 LEARNING_CURVE = "learning_curve.json"  # in a folder of trainings with other numbers of images
-REPEATS = "repeats.json"  # in a folder whose runs are repeats of one recipe
 
 
 def resume(
@@ -44,7 +43,7 @@ def resume(
     if (run.path / REPEATS).is_file():
         raise UsageError(f"{run.path} holds repeats of a run; go on with foveal.repeat(resume=…).")
     home = run.path.absolute().parent.parent
-    if called is None and is_ensemble(home):
+    if called is None and holds_folds(home):
         raise UsageError(f"{run.path} is one fold of several; go on with all of them: foveal train --resume {home}")
     if called is None and (home / LEARNING_CURVE).is_file():
         raise UsageError(f"{run.path} is a part of a learning curve; go on with: foveal train --resume {home}")

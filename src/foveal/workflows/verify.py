@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.classifier import Classifier
-from foveal.classifier.artefact import is_ensemble
+from foveal.classifier.artefact import holds_folds, is_ensemble
 from foveal.data.dataset import Dataset
 from foveal.data.overlay import laid_over
 from foveal.data.pixels import decode_all
@@ -24,10 +24,9 @@ from foveal.report.write import render
 from foveal.run import Run
 from foveal.training.recipe import read_recipe
 from foveal.workflows.checks import Check, check_evaluations, check_page, same_words
-from foveal.workflows.contender import fold_runs
 from foveal.workflows.evaluate import pictures_of
 from foveal.workflows.plan import load_again
-from foveal.workflows.verify_folds import check_folds, refuse_unfinished_folds
+from foveal.workflows.verify_folds import check_folds, check_repeats, member_runs
 
 SAMPLE = 50
 ANSWER_TOLERANCE = 5e-3  # of a probability: engines differ in the last digits, and calibration widens it
@@ -78,12 +77,15 @@ def verify(
         if not is_ensemble(home.path):
             return Verification(home.path, tuple(_checks(home, source, sample, device, trust, display)))
         checks: list[Check] = []
-        refuse_unfinished_folds(home)
-        for fold in fold_runs(home):
+        parts = "fold" if holds_folds(home.path) else "run"
+        for fold in member_runs(home):
             asked = _checks(fold, source, sample, device, trust, display)
-            checks += [replace(check, name=f"fold {fold.path.name}, {check.name}") for check in asked]
+            checks += [replace(check, name=f"{parts} {fold.path.name}, {check.name}") for check in asked]
         dataset = _images(home, source, display, [])
-        checks += check_folds(home, pictures_of(dataset) if dataset is not None else None)
+        if holds_folds(home.path):
+            checks += check_folds(home, pictures_of(dataset) if dataset is not None else None)
+        else:
+            checks += check_repeats(home)
     return Verification(home.path, tuple(checks))
 
 

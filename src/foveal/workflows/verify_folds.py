@@ -1,4 +1,4 @@
-"""Verify folds: whether what is told of all of them together follows from what each has stored."""
+"""Verify folds and repeats: whether what is told of all of them together follows from what each has stored."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from foveal.classifier import Classifier
+from foveal.classifier.artefact import REPEATS, holds_folds
 from foveal.classifier.decisions import Decisions
 from foveal.errors import ClassifierError, FovealError
 from foveal.evaluation.out_of_fold import measure_out_of_fold
 from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from foveal.evaluation.predictions_file import read_predictions
+from foveal.evaluation.together import decisions_of, mean_of, measure_together
 from foveal.files import sha256_of
 from foveal.report.folds import OUT_OF_FOLD, PLAN, render_folds
 from foveal.report.sections import Pictures
@@ -22,10 +24,37 @@ from foveal.workflows.contender import fold_runs
 PAGE = "folds.html"
 
 
-def refuse_unfinished_folds(home: Run) -> None:
-    """Raise ClassifierError where the folds in `home` have not all been trained."""
+def member_runs(home: Run) -> list[Run]:
+    """Return the folds or repeats in `home`; ClassifierError where they have not all been trained."""
+    if not holds_folds(home.path):
+        count = len(read_json(home.path / REPEATS)["seeds"])
+        return [Run(home.path / "repeats" / str(number)) for number in range(1, count + 1)]
     if "out_of_fold" not in read_json(home.path / PLAN):
         raise ClassifierError(f"{home.path} is not finished; go on with: foveal train --resume {home.path}")
+    return fold_runs(home)
+
+
+def check_repeats(home: Run) -> Iterator[Check]:
+    """Yield whether what is told of the repeats in `home` as one classifier follows from what each has stored."""
+    plan, runs = read_json(home.path / REPEATS), member_runs(home)
+    words, classes = same_words(runs[0]), plan["together"]["classes"]
+    recipe = read_recipe(home.recipe_file)
+    tested, validated = (
+        mean_of([read_predictions(run.evaluation_dir(name) / PREDICTIONS_FILE, classes) for run in runs])
+        for name in ("test", "validation")
+    )
+    decisions = decisions_of(validated, recipe.operating_point)
+    special = {"test": lambda predictions: measure_together(predictions, decisions)}
+    yield from check_evaluations(home, decisions, special, words=words)
+    accuracies = {"values": [run.metrics["test"]["accuracy"]["value"] for run in runs]}
+    found = {
+        "together": measure_together(tested, decisions),
+        "decisions": decisions.to_dict(),
+        "test_accuracy": accuracies,
+    }
+    wrong = list(differences(found, plan, words=words))
+    said = "Its figures and what the ensemble was given follow from the answers of the runs."
+    yield Check(REPEATS, not wrong, f"{'; '.join(wrong[:5])}." if wrong else said)
 
 
 def check_folds(home: Run, pictures: Pictures | None) -> Iterator[Check]:
