@@ -122,7 +122,9 @@ def test_other_classes_and_no_probabilities_are_refused():
 def test_words_are_read():
     assert Requirement.from_words("stage: II: sensitivity 0.95") == ("stage: II", Requirement("sensitivity", 0.95))
     assert Requirement.from_words("a : youden") == ("a", Requirement("youden"))
-    for words in ("", "a", "a: recall 0.9", "a: sensitivity", "a: sensitivity high", "a: sensitivity 95", "a: youden 1",
-                  ": threshold 0.3", "a: threshold 0.3 0.4", "a: specificity nan"):  # fmt: skip
+    for words in ("", "a", "a: recall 0.9", "a: sensitivity", "a: sensitivity high", "a: youden 1",
+                  ": threshold 0.3", "a: threshold 0.3 0.4"):  # fmt: skip
         with pytest.raises(UsageError, match="is no operating point"):
             Requirement.from_words(words)
+    with pytest.raises(UsageError, match="a sensitivity is a share above 0"):
+        Requirement.from_words("a: sensitivity 95")

@@ -56,7 +56,7 @@ def test_prevalences_are_stated_for_every_class():
         ("yes: recall 0.9", "is no operating point"),
         ("cost yes>maybe=3", "no mistake between two classes"),
         ("cost yes>yes=3", "no mistake between two classes"),
-        ("cost yes>no=-1", "negative"),
+        ("cost yes>no=-1", "a mistake costs 0 or more"),
         ("cost yes>no", "is no operating point"),
         ("cost ", "is no operating point"),
         ("prevalence yes=0.02", 'No prevalence is stated for "no"'),

@@ -46,6 +46,8 @@ class Requirement:
             numbers = [float(value) for value in values]
         except ValueError:
             numbers = []
+        if numbers and len(values) == 1 and kind in OF_A_THRESHOLD[:2] and not 0 < numbers[0] <= 1:
+            raise UsageError(f'"{words}": a {kind} is a share above 0 and up to 1, such as 0.95, not {values[0]}.')
         fits = len(values) == (0 if kind == "youden" else 1) == len(numbers) and all(0 < one <= 1 for one in numbers)
         if not name or kind not in OF_A_THRESHOLD or not fits or (surely and kind in ("threshold", "youden")):
             raise UsageError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from foveal.classifier.operating import OperatingPoint, Requirement
@@ -80,6 +82,8 @@ def _costs(words: str, classes: tuple[str, ...]) -> list[list[float]]:
             raise UsageError(
                 f'"{name}" in "{words}" is no mistake between two classes, written TRUE>SAID.{nearest(name, pairs)}'
             )
+        if not (math.isfinite(number) and number >= 0):
+            raise UsageError(f'"{name}={number:g}" in "{words}": a mistake costs 0 or more.')
         true, said = pairs[name]
         table[true][said] = number
     return table
