@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,6 +75,8 @@ def test_an_external_evaluation_asks_them_together(three, tmp_path):
     found = foveal.evaluate(home, other, role="external", members="folds", progress=False)
     assert found["external"]["internal_n"] == 270
     assert found["uncertainty"]["passes"] == 3
+    assert "each member's own calibration" in Path(found["page"]).read_text("utf-8").replace("&#39;", "'")
+    assert verify(home, sample=0, progress=False).holds
 
 
 def test_an_operating_point_is_chosen_for_them_together(tmp_path):

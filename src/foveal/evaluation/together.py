@@ -13,6 +13,9 @@ from foveal.evaluation.full import CalibratedBy, measure_all
 from foveal.evaluation.operating_words import choose
 from foveal.evaluation.predictions import Predictions
 
+BY_MEMBERS = CalibratedBy(
+    "each member's own", "The mean is taken of probabilities that each member calibrated for itself."
+)
 DECIMALS = 9  # to which an ensemble rounds, as a single classifier does
 
 
@@ -39,5 +42,4 @@ def decisions_of(validation: Predictions, operating_point: str | None) -> Decisi
 
 def measure_together(test: Predictions, decisions: Decisions) -> dict[str, Any]:
     """Return the JSON object of metrics.json for the mean answers to the `test` images."""
-    by = CalibratedBy("each run's own", "The mean is taken of probabilities that each run calibrated for itself.")
-    return measure_all(test, decisions, calibrated=by)
+    return measure_all(test, decisions, calibrated=BY_MEMBERS)

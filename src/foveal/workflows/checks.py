@@ -11,7 +11,7 @@ from typing import Any
 
 from foveal.classifier.decisions import Decisions
 from foveal.errors import FovealError
-from foveal.evaluation.full import measure_all
+from foveal.evaluation.full import CalibratedBy, measure_all
 from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from foveal.evaluation.predictions_file import read_predictions
 from foveal.report.evaluation import EVALUATION_PAGE, render_evaluation
@@ -41,16 +41,22 @@ def same_words(run: Run) -> bool:
 
 
 def check_evaluations(
-    run: Run, decisions: Decisions | None, special: Mapping[str, Measured], *, words: bool
+    run: Run,
+    decisions: Decisions | None,
+    special: Mapping[str, Measured],
+    *,
+    words: bool,
+    calibrated: CalibratedBy | None = None,
 ) -> Iterator[Check]:
     """Yield, of each evaluation of `run`, whether its figures follow from its predictions, and its page from both.
 
-    `special` names evaluations whose figures are found in another way than by `measure_all` with `decisions`. Sentences
+    `special` names evaluations whose figures are found in another way than by `measure_all` with `decisions` and, of an
+    ensemble, how it is `calibrated`. Sentences
     are compared where `words` says so, see `same_words`.
     """
     for folder in sorted(path for path in (run.path / "evaluations").glob("*") if (path / "metrics.json").is_file()):
         name = folder.name
-        measured = special.get(name, lambda predictions: measure_all(predictions, decisions))
+        measured = special.get(name, lambda predictions: measure_all(predictions, decisions, calibrated=calibrated))
         yield _evaluation(run, folder, measured, words)
         if (folder / EVALUATION_PAGE).is_file():
             yield _evaluation_page(folder, words)

@@ -36,6 +36,7 @@ from foveal.evaluation.predictions import (
     write_records,
 )
 from foveal.evaluation.predictions_file import read_predictions
+from foveal.evaluation.together import BY_MEMBERS
 from foveal.evaluation.uncertainty import uncertainty, wrong_from_right
 from foveal.files import locked, saying_why, write_bytes, write_json
 from foveal.preprocess import UnreadableImageError
@@ -233,7 +234,8 @@ def write_evaluation(
     joined. `beside` gives what the metrics say beside the figures; `with_page` writes the page of these images, too.
     """
     predictions = _predictions(classifier, dataset, answered.answers, records, units)
-    metrics = measure_all(predictions, classifier.decisions)
+    by = BY_MEMBERS if isinstance(classifier, Ensemble) else None
+    metrics = measure_all(predictions, classifier.decisions, calibrated=by)
     metrics |= beside(predictions, metrics) if beside is not None else {}
     metrics["note"] = " ".join(part for part in (metrics["note"], *notes) if part)
     header = {

@@ -12,7 +12,7 @@ from foveal.errors import ClassifierError, FovealError
 from foveal.evaluation.out_of_fold import measure_out_of_fold
 from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from foveal.evaluation.predictions_file import read_predictions
-from foveal.evaluation.together import decisions_of, mean_of, measure_together
+from foveal.evaluation.together import BY_MEMBERS, decisions_of, mean_of, measure_together
 from foveal.files import sha256_of
 from foveal.report.folds import OUT_OF_FOLD, PLAN, render_folds
 from foveal.report.sections import Pictures
@@ -45,7 +45,7 @@ def check_repeats(home: Run) -> Iterator[Check]:
     )
     decisions = decisions_of(validated, recipe.operating_point)
     special = {"test": lambda predictions: measure_together(predictions, decisions)}
-    yield from check_evaluations(home, decisions, special, words=words)
+    yield from check_evaluations(home, decisions, special, words=words, calibrated=BY_MEMBERS)
     accuracies = {"values": [run.metrics["test"]["accuracy"]["value"] for run in runs]}
     found = {
         "together": measure_together(tested, decisions),
@@ -80,7 +80,7 @@ def check_folds(home: Run, pictures: Pictures | None) -> Iterator[Check]:
         )
 
     special = {OUT_OF_FOLD: lambda predictions: together(predictions)[0]}
-    yield from check_evaluations(home, decisions, special, words=words)
+    yield from check_evaluations(home, decisions, special, words=words, calibrated=BY_MEMBERS)
     predictions = read_predictions(home.evaluation_dir(OUT_OF_FOLD) / PREDICTIONS_FILE, plan["out_of_fold"]["classes"])
     metrics, given = together(predictions)
     accuracies = {"values": [run.metrics["test"]["accuracy"]["value"] for run in runs]}
