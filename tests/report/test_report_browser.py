@@ -169,6 +169,10 @@ def test_what_is_decided_can_be_looked_into(browser, trained, width, scheme):
     assert sum(after) == sum(before) == 270
     assert all(number == 0 for at, number in enumerate(after) if at % 10 != 8)
     assert "sensitivity 100.0 %" in page.locator("#rates").inner_text()
+    page.locator("#deployed").click()  # a threshold between two steps of the slider: the figures are the stored ones
+    binary = json.loads((trained.path / "metrics.json").read_text())["test"]["operating"]["binary"]
+    assert page.evaluate(numbers)[88] == binary["tp"]
+    assert f"{binary['tp']} of {binary['tp'] + binary['fn']}" in page.locator("#rates").inner_text()
     page.locator("#back").click()
     assert page.evaluate(numbers) == before and page.locator("#rates").inner_text() == ""
 
@@ -183,3 +187,15 @@ def test_what_is_decided_can_be_looked_into(browser, trained, width, scheme):
     assert page.locator("#mistakes .record").last.inner_text() == first
     context.close()
     assert not said
+
+
+def test_no_table_is_cut_off_on_paper(browser, trained):
+    page = browser.new_page(viewport={"width": 718, "height": 1000})  # A4 less its margins
+    page.emulate_media(media="print")
+    page.goto(trained.report_file.as_uri())
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    wide = page.evaluate(
+        "[...document.querySelectorAll('table')].filter(one => one.scrollWidth > 718).map(one => one.innerText)"
+    )
+    assert wide == []
+    page.close()
