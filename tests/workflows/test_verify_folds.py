@@ -38,11 +38,12 @@ def test_folds_as_they_were_left_hold(trained: Path) -> None:
     assert all(check.holds for check in found.checks)
     names = [check.name for check in found.checks]
     assert [name for name in names if name.startswith("fold 2")][-2:] == ["fold 2, report", "fold 2, model card"]
-    assert names[-5:] == [
+    assert names[-6:] == [
         "how they began",
         "answers out of fold",
         "evaluation out-of-fold",
         "folds.json",
+        "model card",
         "page of the folds",
     ]
 
@@ -52,6 +53,15 @@ def test_the_threshold_of_the_ensemble_is_chosen_out_of_fold(trained: Path) -> N
     told = plan["out_of_fold"]["operating"]
     assert told["operating"]["split"] == "out of fold" == plan["decisions"]["operating"]["split"]
     assert plan["decisions"]["operating"]["sensitivity"] >= 0.8  # chosen on all, and so met there
+
+
+def test_the_card_speaks_of_the_answers_out_of_fold(trained: Path) -> None:
+    card = (trained / "MODEL_CARD.md").read_text("utf-8")
+    assert " trained on digits: 1,797 images, 10 classes" in card
+    assert "Out of fold: each image by the one of 3 classifiers" in card
+    assert "| Accuracy |" in card
+    assert "split: out of fold" in card
+    assert "“8” is answered from a probability of" in card
 
 
 def test_another_answer_of_a_fold_is_seen_in_the_fold_and_in_the_whole(copy: Path) -> None:
@@ -68,7 +78,7 @@ def test_a_changed_figure_of_the_whole_is_seen_where_it_stands(copy: Path) -> No
     plan = read_json(copy / "folds.json")
     plan["out_of_fold"]["accuracy"]["value"] += 0.01
     (copy / "folds.json").write_text(json.dumps(plan))
-    assert failing(copy).keys() == {"folds.json", "page of the folds"}
+    assert failing(copy).keys() == {"folds.json", "model card", "page of the folds"}
 
 
 def test_a_changed_digit_of_the_page_is_seen(copy: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from foveal.audit.finding import Finding
 from foveal.errors import ClassifierError
 from foveal.evaluation.interval import Estimate
 from foveal.evaluation.spread import Spread
+from foveal.report.model_card import model_card
 from foveal.report.repeats import dot_plot
-from foveal.report.results import estimate_of, finding_of, tested_of
+from foveal.report.results import estimate_of, finding_of, read_results, tested_of
 from foveal.report.sections import HERE, Pictures, by_severity, evaluation_page
 from foveal.run import Run, read_json
 from foveal.web import asset
@@ -46,6 +48,28 @@ def render_folds(home: Path, pictures: Pictures) -> str:
         "recipe": runs[0].recipe,
     }
     return evaluation_page("folds.html.jinja", title, tested, pictures, own=own, style=asset(HERE, "repeats.css"))
+
+
+def folds_card(home: Path) -> str:
+    """Return MODEL_CARD.md of the folds in `home`, which answer together, from what is stored there alone."""
+    plan = read_json(home / PLAN)
+    try:
+        count = int(plan["folds"])
+        tested = tested_of(plan["out_of_fold"], Run(home).predictions(OUT_OF_FOLD))
+        findings = tuple(finding_of(entry) for entry in plan["findings"])
+        first = read_results(Run(home / "folds" / "1"))
+        hashes = [
+            read_json(home / "folds" / str(number) / "classifier" / "classifier.json") for number in range(1, count + 1)
+        ]
+        content_hash = " ".join(str(one["content_hash"])[:12] for one in hashes)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ClassifierError(f"The stored results under {home} are incomplete or damaged: {error!r}.") from error
+    sentence = (
+        f"All images were divided into {count} folds, stratified by class, no group torn; each was the test of one."
+    )
+    split = {**first.split, "sentences": [sentence]}
+    results = replace(first, tested=tested, findings=findings, split=split, content_hash=content_hash)
+    return model_card(results, folds=count)
 
 
 def _row(run: Run, number: int, home: Path) -> dict[str, Any]:

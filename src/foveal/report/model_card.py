@@ -14,11 +14,18 @@ from foveal.web.svg import printable
 
 HERE = "foveal.report"
 TEMPLATE = "MODEL_CARD.md.jinja"
+OUT_OF_FOLD = (
+    "Out of fold: each image by the one of {} classifiers that had seen neither it nor any other of its group (what "
+    "they answer together, by the mean of their probabilities, is not measured)"
+)
 MARKS = "\\`*_{}[]<>#|"  # of Markdown, and of HTML in it
 
 
-def model_card(results: Results) -> str:
-    """Return the card of a run as Markdown; every text that comes from outside is escaped in it."""
+def model_card(results: Results, folds: int = 0) -> str:
+    """Return the card of a run as Markdown; every text that comes from outside is escaped in it.
+
+    With `folds`, `results` are those of so many folds: what was tested are the answers out of fold.
+    """
     environment = Environment(
         loader=FunctionLoader(lambda name: asset(HERE, name)),
         autoescape=False,  # it is no HTML; `line` escapes
@@ -30,7 +37,10 @@ def model_card(results: Results) -> str:
         results=results,
         test=results.test,
         measured=results.tested.measured,
-        name=f"{results.architecture['name']} on {results.dataset['name']}",
+        name=f"{results.architecture['name']} on {results.dataset['name']}{f', {folds} folds' if folds else ''}",
+        asked=OUT_OF_FOLD.format(folds) if folds else "Test split, asked once",
+        split="out of fold" if folds else "test",
+        evaluation="out-of-fold" if folds else "test",
         say=wording,
         figures=figures,
         reliability=reliability,

@@ -6,7 +6,7 @@
       recipe.toml   what all folds share
       folds.json    how many, and once all have run, the figures
       splits.csv    each image with its fold
-      folds.html    the page
+      folds.html    the page, and MODEL_CARD.md
       folds/<k>/    run k, a run like any other, whose test images are fold k
       evaluations/out-of-fold/   every image's prediction by the run that has not seen it
 """
@@ -34,7 +34,7 @@ from foveal.evaluation.spread import Spread, spread
 from foveal.files import locked, saying_why, sha256_of, write_bytes, write_csv, write_json
 from foveal.models.foreign.entry import refuse_untrusted
 from foveal.progress import Progress
-from foveal.report.folds import OUT_OF_FOLD, render_folds
+from foveal.report.folds import OUT_OF_FOLD, folds_card, render_folds
 from foveal.run import SCHEMA_VERSION, Run, read_csv, read_json
 from foveal.training.interrupt import interrupted
 from foveal.training.recipe import Recipe, read_recipe
@@ -234,6 +234,7 @@ def _summed(home: Path, prepared: Prepared, runs: Sequence[Run], recipe: Recipe)
         "told_without_the_subject": [one.to_dict() for one in prepared.told],
     }
     write_json(home / PLAN, {**plan, **figures})
+    write_bytes(Run(home).model_card_file, folds_card(home).encode("utf-8", "replace"))
     write_bytes(folds.page_file, render_folds(home, pictures_of(dataset)).encode("utf-8", "replace"))
     return folds
 

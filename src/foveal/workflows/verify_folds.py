@@ -14,7 +14,7 @@ from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from foveal.evaluation.predictions_file import read_predictions
 from foveal.evaluation.together import BY_MEMBERS, decisions_of, mean_of, measure_together
 from foveal.files import sha256_of
-from foveal.report.folds import OUT_OF_FOLD, PLAN, render_folds
+from foveal.report.folds import OUT_OF_FOLD, PLAN, folds_card, render_folds
 from foveal.report.sections import Pictures
 from foveal.run import Run, read_json
 from foveal.training.recipe import read_recipe
@@ -88,6 +88,7 @@ def check_folds(home: Run, pictures: Pictures | None) -> Iterator[Check]:
     wrong = list(differences(found, plan, words=words))
     said = "Its figures and what the ensemble was given follow from the answers out of fold."
     yield Check(PLAN, not wrong, f"{'; '.join(wrong[:5])}." if wrong else said)
+    yield check_page("model card", home.model_card_file, lambda: folds_card(home.path), pictured=True, words=words)
     yield check_page(
         "page of the folds",
         home.path / PAGE,
