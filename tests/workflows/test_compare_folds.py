@@ -15,8 +15,8 @@ from foveal.errors import ClassifierError
 from foveal.evaluation.metrics import measure
 from foveal.evaluation.predictions import Predictions, write_predictions
 from foveal.files import write_csv, write_json, write_text
+from foveal.report.folds import FOLDS as PLAN
 from foveal.run import Run, read_json
-from foveal.workflows import contender
 from foveal.workflows.compare import compare
 
 TESTED = images(1, 40)
@@ -147,7 +147,7 @@ def test_answers_that_are_not_those_of_the_folds_are_refused(single, tmp_path):
 
 
 def test_the_name_of_the_plan_is_the_one_of_the_artefact():
-    assert contender.FOLDS == artefact.FOLDS
+    assert artefact.FOLDS == PLAN
 
 
 # --- measures beside accuracy ---

@@ -18,7 +18,7 @@ from foveal.run import Run, read_json
 from foveal.web import asset
 from foveal.web.svg import printable
 
-PLAN = "folds.json"
+FOLDS = "folds.json"  # that of classifier.artefact, which takes torch to load; a test holds the two together
 OUT_OF_FOLD = "out-of-fold"  # the evaluation that folds have in place of a test
 
 
@@ -27,7 +27,7 @@ def render_folds(home: Path, pictures: Pictures) -> str:
 
     Raises ClassifierError when a stored result is missing or incomplete.
     """
-    plan = read_json(home / PLAN)
+    plan = read_json(home / FOLDS)
     try:
         runs = [Run(home / "folds" / str(number)) for number in range(1, int(plan["folds"]) + 1)]
         rows = [_row(run, number, home) for number, run in enumerate(runs, 1)]
@@ -52,7 +52,7 @@ def render_folds(home: Path, pictures: Pictures) -> str:
 
 def folds_card(home: Path) -> str:
     """Return MODEL_CARD.md of the folds in `home`, which answer together, from what is stored there alone."""
-    plan = read_json(home / PLAN)
+    plan = read_json(home / FOLDS)
     try:
         count = int(plan["folds"])
         tested = tested_of(plan["out_of_fold"], Run(home).predictions(OUT_OF_FOLD))

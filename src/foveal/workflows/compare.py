@@ -34,8 +34,9 @@ from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
 from foveal.report.compared import ComparedPair, ComparedRun, Comparison, Disagreement, Said
 from foveal.report.comparison_page import write_comparison
+from foveal.report.folds import OUT_OF_FOLD
 from foveal.report.wording import counted
-from foveal.workflows.contender import OUT_OF_FOLD, OWN_EVALUATIONS, Contender, open_run, read_contender
+from foveal.workflows.contender import OWN_EVALUATIONS, Contender, open_run, read_contender
 
 MOST_RUNS = len(ascii_uppercase)
 

@@ -18,12 +18,11 @@ from foveal.evaluation.pairing import Answer, Answers, group_key
 from foveal.evaluation.predictions import RECORDS_FILE
 from foveal.files import sha256_of
 from foveal.report.compared import ComparedRun, recipe_in_words
+from foveal.report.folds import FOLDS, OUT_OF_FOLD
 from foveal.report.results import Results, Scores, read_results, scores_of
 from foveal.run import Run, read_csv, read_json
 
 OWN_EVALUATIONS = ("test", "validation")
-FOLDS = "folds.json"  # that of classifier.artefact, which takes torch to load; a test holds the two together
-OUT_OF_FOLD = "out-of-fold"  # what folds have in place of a test
 LEAKS = {"group-across-splits", "duplicates-across-splits", "group-written-two-ways"}
 LEAK = "the audit found images of the same groups, or the same images, in training too"
 

@@ -14,7 +14,7 @@ from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from foveal.evaluation.predictions_file import read_predictions
 from foveal.evaluation.together import BY_MEMBERS, decisions_of, mean_of, measure_together
 from foveal.files import sha256_of
-from foveal.report.folds import OUT_OF_FOLD, PLAN, folds_card, render_folds
+from foveal.report.folds import FOLDS, OUT_OF_FOLD, folds_card, render_folds
 from foveal.report.sections import Pictures
 from foveal.run import Run, read_json
 from foveal.training.recipe import read_recipe
@@ -29,7 +29,7 @@ def member_runs(home: Run) -> list[Run]:
     if not holds_folds(home.path):
         count = len(read_json(home.path / REPEATS)["seeds"])
         return [Run(home.path / "repeats" / str(number)) for number in range(1, count + 1)]
-    if "out_of_fold" not in read_json(home.path / PLAN):
+    if "out_of_fold" not in read_json(home.path / FOLDS):
         raise ClassifierError(f"{home.path} is not finished; go on with: foveal train --resume {home.path}")
     return fold_runs(home)
 
@@ -62,7 +62,7 @@ def check_folds(home: Run, pictures: Pictures | None) -> Iterator[Check]:
 
     `pictures` gives the images of the page; None where they are not at hand.
     """
-    plan, runs = read_json(home.path / PLAN), fold_runs(home)
+    plan, runs = read_json(home.path / FOLDS), fold_runs(home)
     words = same_words(runs[0])
     yield _began(home, plan)
     yield _answers(home, runs)
@@ -87,7 +87,7 @@ def check_folds(home: Run, pictures: Pictures | None) -> Iterator[Check]:
     found = {"out_of_fold": metrics, "decisions": given.to_dict(), "test_accuracy": accuracies}
     wrong = list(differences(found, plan, words=words))
     said = "Its figures and what the ensemble was given follow from the answers out of fold."
-    yield Check(PLAN, not wrong, f"{'; '.join(wrong[:5])}." if wrong else said)
+    yield Check(FOLDS, not wrong, f"{'; '.join(wrong[:5])}." if wrong else said)
     yield check_page("model card", home.model_card_file, lambda: folds_card(home.path), pictured=True, words=words)
     yield check_page(
         "page of the folds",
