@@ -51,8 +51,7 @@ def check_evaluations(
     """Yield, of each evaluation of `run`, whether its figures follow from its predictions, and its page from both.
 
     `special` names evaluations whose figures are found in another way than by `measure_all` with `decisions` and, of an
-    ensemble, how it is `calibrated`. Sentences
-    are compared where `words` says so, see `same_words`.
+    ensemble, how it is `calibrated`. Sentences are compared where `words` says so, see `same_words`.
     """
     for folder in sorted(path for path in (run.path / "evaluations").glob("*") if (path / "metrics.json").is_file()):
         name = folder.name
