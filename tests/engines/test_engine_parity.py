@@ -78,7 +78,7 @@ def test_engines_answer_as_torch_does(name, channels, side, tmp_path):
         parity = measure_parity(expected, answers)
         # Twice what an export must keep: drawn weights magnify rounding, which differs between processors.
         assert parity.max_probability_difference <= 2 * TOLERANCE, engine
-        assert parity.max_logit_difference <= 1e-4 * max(1, scale), engine
+        assert parity.max_logit_difference <= 2e-4 * max(1, scale), engine
         assert (ask(x.numpy()) == answers).all(), f"{engine}: the same twice"
         alone = np.concatenate([ask(x[one : one + 1].numpy()) for one in range(5)])
         np.testing.assert_allclose(alone, answers, rtol=1e-4, atol=2e-5 * max(1, scale), err_msg=engine)
