@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from foveal.classifier.calibration import DECIMALS
 from foveal.classifier.decisions import Decisions
 
 AT_ONCE = 256  # images that the gate looks at together
+
+
+def mean_probabilities(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean (N, C) of the probabilities of several classifiers, rounded as those of one are."""
+    mean: np.ndarray = np.round(np.stack(parts).mean(axis=0), DECIMALS)
+    return mean
 
 
 @dataclass(frozen=True, eq=False)

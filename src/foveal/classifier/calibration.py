@@ -15,7 +15,7 @@ Method = Literal["none", "temperature", "vector", "platt", "isotonic", "beta"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
 SMALLEST_PROBABILITY = 1e-9  # probabilities are stored to nine decimals
-DECIMALS = 9
+DECIMALS = 9  # of a probability, as it is answered and stored
 STEEPEST = 40.0  # beyond it a logistic curve is 0 or 1 to all stored decimals
 SLACK = 1e-3  # by which a probability of another tool may exceed 1, having been rounded
 LARGEST = 1e9  # of a parameter: beyond it nothing is fitted, and sums would overflow

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from foveal.classifier.inference import DECIMALS
+from foveal.classifier.calibration import DECIMALS
 from foveal.engines.kinds import AUTO, KINDS, TORCH, checked_engine
 from foveal.engines.parity import softmax
 from foveal.engines.runner import Runner, open_runner

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from foveal.classifier.answers import Answers, Raw, answers_of
+from foveal.classifier.answers import Answers, Raw, answers_of, mean_probabilities
 from foveal.classifier.artefact import FOLDS, REPEATS, holds_folds
 from foveal.classifier.calibration import SMALLEST_PROBABILITY
 from foveal.classifier.classifier import Classifier
 from foveal.classifier.decisions import Decisions
-from foveal.classifier.inference import DECIMALS
 from foveal.errors import ClassifierError
 
 
@@ -56,7 +55,7 @@ class Ensemble(Classifier):
 
 
 def _mean(probabilities: Sequence[np.ndarray]) -> Raw:
-    mean = np.round(np.stack(probabilities).mean(axis=0), DECIMALS)  # (N, classes)
+    mean = mean_probabilities(probabilities)  # (N, classes)
     return Raw(mean, np.log(np.maximum(mean, SMALLEST_PROBABILITY)).astype(np.float32), None)
 
 

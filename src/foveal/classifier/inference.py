@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from foveal.classifier.calibration import DECIMALS
 from foveal.engines.eval_mode import in_eval_mode
 from foveal.models.cut import answering_layer
 
 BATCH = 256
-DECIMALS = 9
 
 
 @torch.inference_mode()

@@ -13,6 +13,10 @@ from foveal.errors import DataError, UsageError
 
 Kind = Literal["sensitivity", "specificity", "youden", "threshold", "cost", "prevalence"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+EXAMPLES = (
+    '"CLASS: sensitivity 0.95", "CLASS: specificity 0.9", "CLASS: threshold 0.3", "CLASS: youden", '
+    '"cost TRUE>SAID=10, ..." or "prevalence CLASS=0.02, ..."'
+)
 BY_LOWER_BOUND = ", lower bound"
 OF_A_THRESHOLD = ("sensitivity", "specificity", "youden", "threshold")
 
@@ -50,10 +54,7 @@ class Requirement:
             raise UsageError(f'"{words}": a {kind} is a share above 0 and up to 1, such as 0.95, not {values[0]}.')
         fits = len(values) == (0 if kind == "youden" else 1) == len(numbers) and all(0 < one <= 1 for one in numbers)
         if not name or kind not in OF_A_THRESHOLD or not fits or (surely and kind in ("threshold", "youden")):
-            raise UsageError(
-                f'"{words}" is no operating point; write one like "CLASS: sensitivity 0.95", "CLASS: specificity 0.9", '
-                f'"CLASS: threshold 0.3", "CLASS: youden", "cost TRUE>SAID=10, ..." or "prevalence CLASS=0.02, ...".'
-            )
+            raise UsageError(f'"{words}" is no operating point; write one like {EXAMPLES}.')
         return name, cls(kind, numbers[0] if numbers else None, surely)  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from foveal.classifier.operating import Costs, OperatingPoint, Prevalence, Requirement, Threshold, cost_fault
 from foveal.errors import DataError, UsageError, nearest
-from foveal.evaluation.class_metrics import check_prevalence, share
+from foveal.evaluation.class_metrics import check_whole_prevalence, share
 from foveal.evaluation.interval import LEVEL, wilson
 from foveal.evaluation.metrics import check_answers, unit_numbers
 
@@ -138,10 +138,7 @@ def for_prevalence(
     `labels` (N,) are those of the images that the probabilities were calibrated on, whose shares are replaced (Saerens
     et al. 2002). UsageError for shares that cannot be; DataError where a class has no image.
     """
-    check_prevalence(prevalence, classes)
-    missing = [name for name in classes if name not in prevalence]
-    if missing:
-        raise UsageError(f'No prevalence is stated for "{missing[0]}"; state one for each of {len(classes)} classes.')
+    check_whole_prevalence(prevalence, classes)
     if not len(labels) or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(f"Labels must be whole numbers from 0 to {len(classes) - 1}, of one image at least.")
     counts = np.bincount(labels, minlength=len(classes))

@@ -154,3 +154,11 @@ def check_prevalence(prevalence: Mapping[str, float], classes: tuple[str, ...]) 
     total = sum(prevalence.values())
     if total > 1 + 1e-6 or (len(prevalence) == len(classes) and total < 1 - 1e-6):
         raise UsageError(f"The stated prevalences add up to {total:g}; together the classes are 1.")
+
+
+def check_whole_prevalence(prevalence: Mapping[str, float], classes: tuple[str, ...]) -> None:
+    """Raise UsageError as `check_prevalence`, and where a class is left out."""
+    check_prevalence(prevalence, classes)
+    missing = [name for name in classes if name not in prevalence]
+    if missing:
+        raise UsageError(f'No prevalence is stated for "{missing[0]}"; state one for each of {len(classes)} classes.')

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from foveal.classifier.decisions import Decisions
 from foveal.evaluation.calibration import calibration_measures
 from foveal.evaluation.class_metrics import share_of_all
@@ -36,13 +38,15 @@ def measure_all(
     decisions: Decisions | None = None,
     *,
     calibrated: CalibratedBy | None = None,
+    decided: np.ndarray | None = None,
     prevalence: Mapping[str, float] | None = None,
     by: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
     """Return the JSON object of an evaluation's metrics.json, from `predictions` and what was decided beforehand.
 
     `by` names the columns that slices are made of; by default all but those of Foveal's own use. `calibrated`
-    says how the probabilities were calibrated where `decisions` hold no calibration.
+    says how the probabilities were calibrated where `decisions` hold no calibration, `decided` (N,) what was decided
+    where not by the operating point of `decisions` itself.
     """
     labels, p, units, classes = predictions.labels, predictions.probabilities, predictions.units, predictions.classes
     found = measure(labels, p, classes, units, prevalence=prevalence).to_dict()
@@ -54,7 +58,9 @@ def measure_all(
         if 0 < (labels == classes.index(name)).sum() < len(labels)
     ]
     if decisions is not None and decisions.operating is not None:
-        found["operating"] = at_operating_point(decisions.operating, labels, p, classes, units).to_dict()
+        found["operating"] = at_operating_point(
+            decisions.operating, labels, p, classes, units, decided=decided
+        ).to_dict()
     if decisions is not None and decisions.missed is not None:
         found["operating_missed"] = decisions.missed
     if decisions is not None and decisions.sets is not None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from foveal.classifier.operating import OperatingPoint, Requirement
+from foveal.classifier.operating import EXAMPLES, OperatingPoint, Requirement
 from foveal.errors import UsageError, nearest
 from foveal.evaluation.choosing import (
     at_stated_threshold,
@@ -16,13 +16,9 @@ from foveal.evaluation.choosing import (
     for_specificity,
     for_youden,
 )
-from foveal.evaluation.class_metrics import check_prevalence
+from foveal.evaluation.class_metrics import check_whole_prevalence
 
 COST, PREVALENCE = "cost ", "prevalence "
-EXAMPLES = (
-    '"CLASS: sensitivity 0.95", "CLASS: specificity 0.9", "CLASS: threshold 0.3", "CLASS: youden", '
-    '"cost TRUE>SAID=10, ..." or "prevalence CLASS=0.02, ..."'
-)
 
 
 def refuse_operating_words(words: str, classes: tuple[str, ...]) -> None:
@@ -92,10 +88,7 @@ def _costs(words: str, classes: tuple[str, ...]) -> list[list[float]]:
 def _prevalences(words: str, classes: tuple[str, ...]) -> dict[str, float]:
     """Return class → share of ``prevalence A=0.02, …``: one for every class, 1 together."""
     shares = dict(_named_numbers(words, PREVALENCE))
-    check_prevalence(shares, classes)
-    missing = [name for name in classes if name not in shares]
-    if missing:
-        raise UsageError(f'No prevalence is stated for "{missing[0]}"; state one for each of {len(classes)} classes.')
+    check_whole_prevalence(shares, classes)
     return shares
 
 

@@ -19,7 +19,6 @@ from foveal.evaluation.conformal_fitting import cross_conformal
 from foveal.evaluation.full import FOLD, CalibratedBy, measure_all
 from foveal.evaluation.operating_words import choose
 from foveal.evaluation.predictions import Predictions
-from foveal.evaluation.thresholds import at_operating_point
 
 SPLIT = "out of fold"
 
@@ -41,9 +40,7 @@ def measure_out_of_fold(
         except DataError as error:
             missed = str(error)
     decisions = Decisions(operating=operating, missed=missed)
-    metrics = measure_all(predictions, decisions, calibrated=_calibrated(calibrated))
-    if operating is not None:
-        metrics["operating"] = at_operating_point(operating, labels, p, classes, units, decided=decided).to_dict()
+    metrics = measure_all(predictions, decisions, calibrated=_calibrated(calibrated), decided=decided)
     alpha = round(1 - coverage, 9)
     sets, found = cross_conformal(labels, p, folds, units, classes=classes, alpha=alpha)
     metrics["sets"] = {**sets.to_dict(), "found": found.to_dict()}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from foveal.classifier.answers import mean_probabilities
 from foveal.classifier.decisions import Decisions
 from foveal.errors import DataError
 from foveal.evaluation.full import CalibratedBy, measure_all
@@ -16,7 +17,6 @@ from foveal.evaluation.predictions import Predictions
 BY_MEMBERS = CalibratedBy(
     "each member's own", "The mean is taken of probabilities that each member calibrated for itself."
 )
-DECIMALS = 9  # to which an ensemble rounds, as a single classifier does
 
 
 def mean_of(parts: Sequence[Predictions]) -> Predictions:
@@ -25,7 +25,7 @@ def mean_of(parts: Sequence[Predictions]) -> Predictions:
     for other in parts[1:]:
         if other.record_ids != first.record_ids or not np.array_equal(other.labels, first.labels):
             raise DataError("These predictions are not of the same images, so they have no mean.")
-    mean = np.round(np.stack([one.probabilities for one in parts]).mean(axis=0), DECIMALS)
+    mean = mean_probabilities([one.probabilities for one in parts])
     return Predictions(first.classes, first.record_ids, first.labels, mean, units=first.units)
 
 

@@ -38,11 +38,7 @@ def conv2d(
     turns the kernel by 180° first, which is the convolution of mathematics. Of one map (H, W) and one kernel
     (height, width) one map is returned. UsageError where shapes do not go together or the kernel does not fit.
     """
-    given = _Given.of(x, weight, bias, stride, padding, dilation, groups, flip)
-    seen = given.windows()  # (groups, C / groups, H', W', kh, kw)
-    summed = np.einsum("gcijuv,gocuv->goij", seen, given.grouped).reshape(len(given.weight), *seen.shape[2:4])
-    out: np.ndarray = summed + given.bias[:, None, None]
-    return out[0] if given.single and len(given.weight) == 1 else out
+    return _Given.of(x, weight, bias, stride, padding, dilation, groups, flip).convolved()
 
 
 def trace_conv2d(
@@ -58,8 +54,8 @@ def trace_conv2d(
 ) -> Traced:
     """Return what `conv2d` does, with a step for each value: the window, the kernel on it, and the sum."""
     given = _Given.of(x, weight, bias, stride, padding, dilation, groups, flip)
-    out = conv2d(x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups, flip=flip)
-    seen, values = given.windows(), out if out.ndim == 3 else out[None]
+    out, seen = given.convolved(), given.windows()
+    values = out if out.ndim == 3 else out[None]
     of_group = len(given.weight) // groups
     steps = [
         Step(
@@ -176,3 +172,10 @@ class _Given:
         """Return what the kernels see: (groups, C / groups, H', W', kh, kw)."""
         seen = windows_of(self.padded, self.kernel, self.stride, self.dilation)
         return seen.reshape(self.groups, -1, *seen.shape[1:])
+
+    def convolved(self) -> np.ndarray:
+        """Return what comes out: (O, H', W'), or one map where one was given and one kernel."""
+        seen = self.windows()
+        summed = np.einsum("gcijuv,gocuv->goij", seen, self.grouped).reshape(len(self.weight), *seen.shape[2:4])
+        out: np.ndarray = summed + self.bias[:, None, None]
+        return out[0] if self.single and len(self.weight) == 1 else out

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from foveal.evaluation.out_of_fold import SPLIT
 from foveal.evaluation.thresholds import roc_points
 from foveal.report.figures import cell
 from foveal.report.frame import Frame
 from foveal.report.results import Tested
-from foveal.report.wording import OUT_OF_FOLD, images_of, percent, quoted
+from foveal.report.wording import images_of, percent, quoted
 
 MOST_CURVES = 6
 RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV", "npv": "NPV"}
@@ -32,7 +33,7 @@ def conclusion(measured: Mapping[str, Any]) -> str:
     if binary is None:
         return _without_threshold(operating, measured)
     reached = ", ".join(f"{title} {cell(binary[key])}" for key, title in RATES.items())
-    by = ", each fold decided by the threshold that the others give," if rule["split"] == OUT_OF_FOLD else ""
+    by = ", each fold decided by the threshold that the others give," if rule["split"] == SPLIT else ""
     return (
         f"{quoted(rule['positive'])} is answered from a probability of {percent(rule['threshold'])} on, chosen on "
         f"{images_of(rule['split'])} for: {rule['requirement']['words']}. On the test images{by} "

@@ -19,6 +19,7 @@ from foveal.web import asset
 from foveal.web.svg import printable
 
 FOLDS = "folds.json"  # that of classifier.artefact, which takes torch to load; a test holds the two together
+FOLDS_PAGE = "folds.html"
 OUT_OF_FOLD = "out-of-fold"  # the evaluation that folds have in place of a test
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from foveal.audit.finding import Finding
 from foveal.evaluation.interval import Estimate
+from foveal.evaluation.out_of_fold import SPLIT
 from foveal.report.results import Results, Scores
 from foveal.web.svg import printable
 
 NOTHING = "–"
-OUT_OF_FOLD = "out of fold"  # where folds choose in place of a split
 SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 
 
@@ -121,7 +121,7 @@ def quoted(name: str) -> str:
 
 def images_of(split: str) -> str:
     """Return the images that something was chosen on: ``calibration`` → ``calibration images``."""
-    return "images answered out of fold" if split == OUT_OF_FOLD else f"{split} images"
+    return "images answered out of fold" if split == SPLIT else f"{split} images"
 
 
 def what(results: Results) -> str:

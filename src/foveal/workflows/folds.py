@@ -34,7 +34,7 @@ from foveal.evaluation.spread import Spread, spread
 from foveal.files import locked, saying_why, sha256_of, write_bytes, write_csv, write_json
 from foveal.models.foreign.entry import refuse_untrusted
 from foveal.progress import Progress
-from foveal.report.folds import OUT_OF_FOLD, folds_card, render_folds
+from foveal.report.folds import FOLDS_PAGE, OUT_OF_FOLD, folds_card, render_folds
 from foveal.run import SCHEMA_VERSION, Run, read_csv, read_json
 from foveal.training.interrupt import interrupted
 from foveal.training.recipe import Recipe, read_recipe
@@ -45,8 +45,6 @@ from foveal.workflows.place import free_name, refuse_existing, refuse_inside, re
 from foveal.workflows.plan import given_recipe, open_source
 from foveal.workflows.prepare import Prepared, prepare
 from foveal.workflows.resume import resume as go_on
-
-PAGE = "folds.html"
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class Folds:
     @property
     def page_file(self) -> Path:
         """The page."""
-        return self.path / PAGE
+        return self.path / FOLDS_PAGE
 
 
 def train_folds(

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from foveal.audit.looks import look
 from foveal.audit.near import near_duplicates
 from foveal.data.catalog import WITH_FILES
 from foveal.data.dataset import Dataset
-from foveal.data.overlay import laid_over
 from foveal.errors import FovealError
 from foveal.progress import Progress
 from foveal.run import Run
 from foveal.training.recipe import read_recipe
-from foveal.workflows.plan import load_again
+from foveal.workflows.plan import load_again, overlaid
 
 MOST = 30_000  # images, learned from and asked together, up to which near copies are looked for
 
@@ -56,9 +53,7 @@ def _learnt(run: Run, progress: Progress) -> Dataset | None:
     recipe = read_recipe(run.recipe_file)
     if not recipe.source or (recipe.source in WITH_FILES and recipe.data_dir is None):
         return None
-    dataset = load_again(recipe, None, None, progress)
-    if recipe.manifest is not None:
-        dataset = laid_over(dataset, Path(recipe.manifest))
+    dataset = overlaid(load_again(recipe, None, None, progress), recipe)
     learnt = {row["record_id"] for row in run.splits if row["split"] != "test"}
     rows = np.flatnonzero([one in learnt for one in dataset.record_ids.tolist()])
     return dataset.take(rows) if len(rows) else None

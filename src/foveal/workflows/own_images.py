@@ -15,7 +15,6 @@ from foveal.data.catalog import is_named
 from foveal.data.corruptions import Corruption, content_numbers, corrupt
 from foveal.data.dataset import Dataset
 from foveal.data.load import reordered
-from foveal.data.overlay import laid_over
 from foveal.data.pixels import decode_all, pixel_digests
 from foveal.data.splits import find_units
 from foveal.errors import ClassifierError, DataError, UsageError, listed
@@ -23,7 +22,7 @@ from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 from foveal.run import Run
 from foveal.training.recipe import Recipe, read_recipe
-from foveal.workflows.plan import load_again
+from foveal.workflows.plan import load_again, overlaid
 from foveal.workflows.prepare import refuse_unreadable
 
 
@@ -134,7 +133,7 @@ def _opened(run: Run, source: object, data_dir: str | Path | None, recipe: Recip
         raise DataError(
             f"The images of {run.path} are not at {recipe.source}, seen from here; say where they are: {again} SOURCE"
         ) from error
-    return laid_over(dataset, Path(recipe.manifest)) if recipe.manifest is not None else dataset
+    return overlaid(dataset, recipe)
 
 
 def _content_box(preprocess: Preprocess) -> tuple[slice, slice]:

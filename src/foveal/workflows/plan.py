@@ -82,12 +82,16 @@ def open_source(source: object, recipe: Recipe, progress: Progress) -> tuple[Dat
         if isinstance(wanted, Dataset)
         else load(wanted, columns=recipe.columns, classes=recipe.classes, data_dir=recipe.data_dir, progress=progress)
     )
-    if recipe.manifest is not None:
-        dataset = laid_over(dataset, Path(recipe.manifest))
+    dataset = overlaid(dataset, recipe)
     refuse_unfit(dataset)
     loss = recipe.loss or entry.loss
     changes = {"source": dataset.origin, "model": entry.name, "model_options": options, "loss": loss}
     return dataset, recipe.changed(changes)
+
+
+def overlaid(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """Return `dataset` as the manifest of `recipe` has it; as it is where there is none."""
+    return laid_over(dataset, Path(recipe.manifest)) if recipe.manifest is not None else dataset
 
 
 def load_again(recipe: Recipe, source: object, data_dir: str | Path | None, progress: Progress) -> Dataset:

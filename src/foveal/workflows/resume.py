@@ -11,7 +11,6 @@ from foveal.classifier.device import choose_device
 from foveal.data.catalog import is_named
 from foveal.data.dataset import Dataset
 from foveal.data.load import reordered
-from foveal.data.overlay import laid_over
 from foveal.errors import ClassifierError, DataError, UsageError, listed
 from foveal.files import locked, sha256_of
 from foveal.models.foreign.entry import refuse_untrusted
@@ -21,7 +20,7 @@ from foveal.run import Run
 from foveal.training.loggers import refuse_missing
 from foveal.training.recipe import read_recipe
 from foveal.workflows.carry_on import carry_on
-from foveal.workflows.plan import load_again
+from foveal.workflows.plan import load_again, overlaid
 from foveal.workflows.prepare import prepare
 
 LEARNING_CURVE = "learning_curve.json"  # in a folder of trainings with other numbers of images
@@ -79,8 +78,7 @@ def _resume_locked(
             f"The images of {run.path} are not at {recipe.source}, seen from here; say where they are: "
             f"foveal train SOURCE --resume {shlex.quote(str(called))}"
         ) from error
-    if recipe.manifest is not None:
-        dataset = laid_over(dataset, Path(recipe.manifest))
+    dataset = overlaid(dataset, recipe)
     began = run.audit["dataset"]
     dataset = dataclasses.replace(dataset, name=began["name"], origin=began["origin"])  # moved images are the same
     classes = tuple(began["classes"])

@@ -13,7 +13,6 @@ import numpy as np
 from foveal.classifier import Classifier
 from foveal.classifier.artefact import holds_folds, is_ensemble
 from foveal.data.dataset import Dataset
-from foveal.data.overlay import laid_over
 from foveal.data.pixels import decode_all
 from foveal.errors import ClassifierError, DataError, FovealError
 from foveal.files import sha256_of
@@ -25,7 +24,7 @@ from foveal.run import Run
 from foveal.training.recipe import read_recipe
 from foveal.workflows.checks import Check, check_evaluations, check_page, same_words
 from foveal.workflows.evaluate import pictures_of
-from foveal.workflows.plan import load_again
+from foveal.workflows.plan import load_again, overlaid
 from foveal.workflows.verify_folds import check_folds, check_repeats, member_runs
 
 SAMPLE = 50
@@ -146,7 +145,7 @@ def _images(run: Run, source: object, progress: Progress, checks: list[Check]) -
         if source is None and not recipe.source:
             raise DataError("the run was trained on arrays; give them")
         dataset = load_again(recipe, source, None, progress)
-        return laid_over(dataset, Path(recipe.manifest)) if recipe.manifest is not None else dataset
+        return overlaid(dataset, recipe)
     except FovealError as error:
         checks.append(Check("predicted again", None, f"The images are not at hand: {str(error).splitlines()[0]}"))
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from foveal.classifier import Classifier
@@ -10,18 +10,16 @@ from foveal.classifier.artefact import REPEATS, holds_folds
 from foveal.classifier.decisions import Decisions
 from foveal.errors import ClassifierError, FovealError
 from foveal.evaluation.out_of_fold import measure_out_of_fold
-from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions
+from foveal.evaluation.predictions import PREDICTIONS_FILE
 from foveal.evaluation.predictions_file import read_predictions
 from foveal.evaluation.together import BY_MEMBERS, decisions_of, mean_of, measure_together
 from foveal.files import sha256_of
-from foveal.report.folds import FOLDS, OUT_OF_FOLD, folds_card, render_folds
+from foveal.report.folds import FOLDS, FOLDS_PAGE, OUT_OF_FOLD, folds_card, render_folds
 from foveal.report.sections import Pictures
 from foveal.run import Run, read_json
 from foveal.training.recipe import read_recipe
 from foveal.workflows.checks import Check, check_evaluations, check_page, differences, same_words
 from foveal.workflows.contender import fold_runs
-
-PAGE = "folds.html"
 
 
 def member_runs(home: Run) -> list[Run]:
@@ -46,15 +44,7 @@ def check_repeats(home: Run) -> Iterator[Check]:
     decisions = decisions_of(validated, recipe.operating_point)
     special = {"test": lambda predictions: measure_together(predictions, decisions)}
     yield from check_evaluations(home, decisions, special, words=words, calibrated=BY_MEMBERS)
-    accuracies = {"values": [run.metrics["test"]["accuracy"]["value"] for run in runs]}
-    found = {
-        "together": measure_together(tested, decisions),
-        "decisions": decisions.to_dict(),
-        "test_accuracy": accuracies,
-    }
-    wrong = list(differences(found, plan, words=words))
-    said = "Its figures and what the ensemble was given follow from the answers of the runs."
-    yield Check(REPEATS, not wrong, f"{'; '.join(wrong[:5])}." if wrong else said)
+    yield _plan(REPEATS, plan, {"together": measure_together(tested, decisions)}, decisions, runs, words)
 
 
 def check_folds(home: Run, pictures: Pictures | None) -> Iterator[Check]:
@@ -74,28 +64,37 @@ def check_folds(home: Run, pictures: Pictures | None) -> Iterator[Check]:
     recipe = read_recipe(home.recipe_file)
     calibrated = [str(run.metrics["test"]["calibration"]["method"]) for run in runs]
 
-    def together(predictions: Predictions) -> tuple[dict[str, Any], Decisions]:
-        return measure_out_of_fold(
-            predictions, coverage=recipe.coverage, operating_point=recipe.operating_point, calibrated=calibrated
-        )
-
-    special = {OUT_OF_FOLD: lambda predictions: together(predictions)[0]}
-    yield from check_evaluations(home, decisions, special, words=words, calibrated=BY_MEMBERS)
     predictions = read_predictions(home.evaluation_dir(OUT_OF_FOLD) / PREDICTIONS_FILE, plan["out_of_fold"]["classes"])
-    metrics, given = together(predictions)
-    accuracies = {"values": [run.metrics["test"]["accuracy"]["value"] for run in runs]}
-    found = {"out_of_fold": metrics, "decisions": given.to_dict(), "test_accuracy": accuracies}
-    wrong = list(differences(found, plan, words=words))
-    said = "Its figures and what the ensemble was given follow from the answers out of fold."
-    yield Check(FOLDS, not wrong, f"{'; '.join(wrong[:5])}." if wrong else said)
+    metrics, given = measure_out_of_fold(
+        predictions, coverage=recipe.coverage, operating_point=recipe.operating_point, calibrated=calibrated
+    )
+    special = {OUT_OF_FOLD: lambda _: metrics}  # of the same predictions
+    yield from check_evaluations(home, decisions, special, words=words, calibrated=BY_MEMBERS)
+    yield _plan(FOLDS, plan, {"out_of_fold": metrics}, given, runs, words)
     yield check_page("model card", home.model_card_file, lambda: folds_card(home.path), pictured=True, words=words)
     yield check_page(
         "page of the folds",
-        home.path / PAGE,
+        home.path / FOLDS_PAGE,
         lambda: render_folds(home.path, pictures or (lambda _: None)),
         pictured=pictures is not None,
         words=words,
     )
+
+
+def _plan(
+    name: str,
+    plan: Mapping[str, Any],
+    measured: Mapping[str, Any],
+    decisions: Decisions,
+    runs: Sequence[Run],
+    words: bool,
+) -> Check:
+    """Return whether `plan`, stored under `name`, tells what was `measured` and decided, and each run's accuracy."""
+    accuracies = {"values": [run.metrics["test"]["accuracy"]["value"] for run in runs]}
+    found = {**measured, "decisions": decisions.to_dict(), "test_accuracy": accuracies}
+    wrong = list(differences(found, plan, words=words))
+    said = "Its figures and what the ensemble was given follow from the answers of the runs."
+    return Check(name, not wrong, f"{'; '.join(wrong[:5])}." if wrong else said)
 
 
 def _began(home: Run, plan: Mapping[str, Any]) -> Check:
