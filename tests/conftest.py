@@ -89,3 +89,9 @@ def torchvision() -> ModuleType:
 def timm() -> ModuleType:
     """The oracle of EfficientNet-Lite, and the source of `timm:NAME`."""
     return import_oracle("timm")
+
+
+@pytest.fixture(scope="session")
+def pytorch_grad_cam() -> ModuleType:
+    """The oracle of class activation maps."""
+    return import_oracle("pytorch_grad_cam")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_classifiers import make_classifier
 
 from foveal.classifier import artefact
 from foveal.classifier.artefact import CARD, WEIGHTS
+from small_classifiers import make_classifier
 
 
 @pytest.fixture(scope="session")

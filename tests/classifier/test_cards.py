@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_classifiers import make_classifier
 
 from card_reading import Card
 from foveal.classifier.prediction import Prediction, Predictions
+from small_classifiers import make_classifier
 
 HOSTILE = ("<script>alert(1)</script>", "a\"b'c onerror=alert(2)", "\u202eevil")
 

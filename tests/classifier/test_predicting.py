@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_classifiers import make_classifier
 
 from foveal.classifier import Classifier
 from foveal.classifier.artefact import CARD
 from foveal.classifier.classifier import FailedInput
 from foveal.errors import ClassifierError, DataError, ResourceError, UsageError
+from small_classifiers import make_classifier
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from gallery_members import on_meta
 from torch import nn
 
 from foveal.errors import UsageError
@@ -13,6 +12,7 @@ from foveal.models.alexnet import alexnet_2012
 from foveal.models.anatomy import layer_table
 from foveal.models.catalog import create_model
 from foveal.models.network import parameter_count
+from gallery_members import on_meta
 
 PAPER = {  # parameters and maps of each layer: section 3.5 and figure 2
     "conv1": (34_944, "96×55×55"),

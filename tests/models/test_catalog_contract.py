@@ -7,12 +7,12 @@ import sys
 
 import pytest
 import torch
-from gallery_members import EVERY, each, pass_size
 
 from foveal.errors import UsageError
 from foveal.models.anatomy import layer_table
 from foveal.models.catalog import CATALOG, create_model, find
 from foveal.models.network import parameter_count
+from gallery_members import EVERY, each, pass_size
 
 
 @pytest.mark.parametrize("name", each(EVERY))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gallery_members import EVERY, SMALLEST, batch, each, pass_size
 
 from foveal.errors import UsageError
 from foveal.models.catalog import CATALOG, create_model
 from foveal.models.cut import cut_before, cut_before_head, steps
 from foveal.models.depth import by_stage, decaying_shares, last_block, last_layers
 from foveal.models.network import parameter_count
+from gallery_members import EVERY, SMALLEST, batch, each, pass_size
 
 WITHOUT = {"mlp": "no feature map", "lenet5_1998": "answers with penalties"}
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from gallery_members import EVERY, OF_ONE_INPUT, SMALLEST, batch, each, lively, on_meta, pass_size, total_loss
 from torch import nn
 
 from foveal.engines.capture import INPUT, capture, write_onnx
@@ -22,6 +21,7 @@ from foveal.errors import UsageError
 from foveal.models.anatomy import inspect_network
 from foveal.models.catalog import create_model, find
 from foveal.models.network import Heads, parameter_count
+from gallery_members import EVERY, OF_ONE_INPUT, SMALLEST, batch, each, lively, on_meta, pass_size, total_loss
 
 GOLDEN = Path(__file__).parent / "golden" / "torchvision_state_dicts.json.gz"
 LITES = {f"efficientnet_lite{number}": f"tf_efficientnet_lite{number}" for number in range(5)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gallery_members import batch, lively, on_meta
 from torch import nn
 from torch.nn import functional
 
@@ -12,6 +11,7 @@ from foveal.errors import UsageError
 from foveal.models.catalog import create_model
 from foveal.models.googlenet import googlenet, googlenet_2014
 from foveal.models.network import Heads, parameter_count
+from gallery_members import batch, lively, on_meta
 
 NETWORKS = ("googlenet_2014", "googlenet")
 TABLE = {  # the paper's output of each row, and its parameters, counted from the row's widths with their biases

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gallery_members import batch, lively, on_meta
 from torch import nn
 
 from foveal.errors import UsageError
 from foveal.models.catalog import create_model
 from foveal.models.inception_v3 import inception_v3
 from foveal.models.network import Heads
+from gallery_members import batch, lively, on_meta
 
 MAPS = {  # sides in table 1 of the paper, widths in the network that its authors released
     "Conv2d_1a_3x3": (32, 149),

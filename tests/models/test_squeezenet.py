@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gallery_members import batch, on_meta
 from torch import nn
 
 from foveal.errors import UsageError
@@ -12,6 +11,7 @@ from foveal.models.anatomy import layer_table
 from foveal.models.catalog import create_model
 from foveal.models.network import parameter_count
 from foveal.models.squeezenet import Fire, squeezenet
+from gallery_members import batch, on_meta
 
 TABLE = {  # version 1.0 from 227×227, which the table's 111×111 needs: maps of each fire, squeezed and expanded
     "fire2": (16, "128×55×55"),

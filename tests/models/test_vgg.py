@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gallery_members import on_meta
 from torch import nn
 
 from foveal.errors import UsageError
 from foveal.models.anatomy import layer_table
 from foveal.models.network import parameter_count
 from foveal.models.vgg import vgg
+from gallery_members import on_meta
 
 MILLIONS = {11: 133, 13: 133, 16: 138, 19: 144}  # table 2
 BLOCKS = ["64×224×224", "128×112×112", "256×56×56", "512×28×28", "512×14×14"]

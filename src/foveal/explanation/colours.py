@@ -1,7 +1,7 @@
 """Numbers as colours: heat for what is never negative, blue to orange for what speaks against and for.
 
-Both scales keep their order of lightness for colour-blind readers and in grey print: heat runs from black over purple and
-orange to pale yellow (after "inferno" of Smith and van der Walt, through ten of its colours); the signed one from
+Both scales keep their order of lightness for colour-blind readers and in grey print: heat runs from black over purple
+and orange to pale yellow (after "inferno" of Smith and van der Walt, through ten of its colours); the signed one from
 dark blue over white to dark orange.
 """
 

@@ -29,13 +29,17 @@ def thumbnail(picture: Image.Image) -> Thumbnail:
     small = picture if shrink == 1.0 else picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     if small.mode not in ("L", "RGB"):
         small = small.convert("RGB")
-    kind, content = "webp", _encoded(small, "WEBP", quality=WEBP_QUALITY, method=2)
-    if max(small.size) <= TINY_SIDE:
-        exact = _encoded(small, "PNG", optimize=True)
+    return Thumbnail(picture_address(small), *small.size)
+
+
+def picture_address(picture: Image.Image) -> str:
+    """Return `picture` (L or RGB) in its own size as a data address: WebP, or PNG where it is tiny and no longer so."""
+    kind, content = "webp", _encoded(picture, "WEBP", quality=WEBP_QUALITY, method=2)
+    if max(picture.size) <= TINY_SIDE:
+        exact = _encoded(picture, "PNG", optimize=True)
         if len(exact) <= len(content):
             kind, content = "png", exact
-    address = f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
-    return Thumbnail(address, *small.size)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _encoded(picture: Image.Image, kind: str, **options: int | bool) -> bytes:
