@@ -1,0 +1,179 @@
+"""Explaining images: from a classifier and images to maps, with their figures; and writing them into a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from foveal.classifier import Classifier
+from foveal.classifier.inputs import Input, as_sequence, opened
+from foveal.data.images import in_threads
+from foveal.errors import DataError, OutputError, UsageError, listed
+from foveal.explanation.explain import Image, class_number, explain_images
+from foveal.explanation.explanation import Explanation, Explanations
+from foveal.explanation.judging import judged_passes
+from foveal.explanation.mapping import Wanted, normalised
+from foveal.explanation.methods import Settings, find_method
+from foveal.explanation.stages import find_stage
+from foveal.explanation.subject import answering
+from foveal.files import replacing, write_json
+from foveal.preprocess import UnreadableImageError
+from foveal.progress import Progress
+from foveal.run import Run
+
+SCHEMA_VERSION = 1
+ALL_CLASSES = "all"
+MOST_CLASSES = 12  # that ``all`` means; more would be no picture any more
+JSON_FILE, PAGE_FILE, SHEET = "explanations.json", "explain.html", "sheet"
+MOST_LETTERS = 40  # of an image's name in that of its file
+MANY_PASSES = 300  # asked images from which on progress is shown
+
+
+def explain(
+    classifier: Classifier | Run | str | Path,
+    images: Input | Iterable[Input],
+    *,
+    method: str | Sequence[str] = "gradcam",
+    target: str | Sequence[str] | None = None,
+    against: str | None = None,
+    stage: str | int | None = None,
+    samples: int | None = None,
+    window: int | None = None,
+    stride: int | None = None,
+    seed: int = 0,
+    judged: bool = True,
+    device: str = "auto",
+    engine: str = "torch",
+    trust: str | None = None,
+    skip_unreadable: bool = False,
+    progress: bool = True,
+) -> Explanations:
+    """Return why a classifier gives images their classes: one explanation an image, method and class, in this order.
+
+    Args:
+        classifier: a `Classifier`, a run, or the path of one.
+        images: as `Classifier.predict` takes them.
+        method: gradcam, gradcam++, hirescam, layercam, scorecam, eigencam, guided-backprop, integrated-gradients,
+            smoothgrad, occlusion or rise; or several of them.
+        target: the class to explain, or several; ``all`` for every one; None: the one that each image is answered.
+        against: another class: why it is the target rather than this one.
+        stage: of class activation maps: the name or number of a stage, or a module; the last map before pooling.
+        samples: masks of RISE (1000), copies of SmoothGrad (25), steps of integrated gradients (32).
+        window: side of occlusion's window in pixels; a seventh of the shorter side.
+        stride: of occlusion's window; half of it.
+        seed: of masks and noise.
+        judged: whether each map is measured: deletion and insertion, stability, shuffled weights, agreement.
+        device: where to compute.
+        engine: what answers; an engine other than torch has answers only, for occlusion and rise.
+        trust: the builder that the classifier's file may run, see `Classifier.load`.
+        skip_unreadable: whether images that cannot be read are left out; they are refused otherwise.
+        progress: whether long work shows how far it is.
+
+    Raises:
+        UsageError: for an unknown method, class or stage, or a method that does not suit the network.
+        DataError: listing the images that cannot be read.
+        MissingPartError: without captum, for integrated gradients and SmoothGrad.
+    """
+    methods = tuple(dict.fromkeys(find_method(one) for one in ([method] if isinstance(method, str) else method)))
+    if not methods:
+        raise UsageError("Name at least one method.")
+    settings = Settings(stage, samples, window, stride, seed)
+    loaded = _loaded(classifier, device=device, engine=engine, trust=trust)
+    other = None if against is None else class_number(loaded, against)
+    wanted = Wanted(methods, _classes(loaded, target, other), other, settings, judged)
+    read = read_images(loaded, as_sequence(images), skip_unreadable=skip_unreadable)
+    passes = _passes(loaded, read, wanted)
+    with (
+        Progress(silent=not progress or passes < MANY_PASSES) as display,
+        display.stage("explaining", passes) as shown,
+    ):
+        return Explanations(explain_images(loaded, read, wanted, told=shown.advance))
+
+
+def read_images(classifier: Classifier, images: Sequence[Input], *, skip_unreadable: bool = False) -> list[Image]:
+    """Return `images` as the network takes them; DataError lists those that cannot be read."""
+    read: dict[int, Image] = {}
+    failures: dict[int, str] = {}
+
+    def look(at: int) -> None:
+        one = images[at]
+        name = str(one) if isinstance(one, str | Path) else f"#{at}"
+        try:
+            picture, digest = opened(one)
+            read[at] = Image(classifier.preprocess.geometry(picture), name, digest)
+        except UnreadableImageError as error:
+            failures[at] = f"{name}: {error}"
+
+    in_threads(look, range(len(images)), lambda _: None)
+    if failures and (not skip_unreadable or not read):
+        lines = listed(failures[at] for at in sorted(failures))
+        raise DataError(f"{len(failures)} of {len(images)} images cannot be used:\n{lines}")
+    if not read:
+        raise DataError("There are no images to explain.")
+    return [read[at] for at in sorted(read)]
+
+
+def write_explanations(explanations: Explanations, folder: Path) -> list[Path]:
+    """Write a picture of each explanation, contact sheets, and the figures as JSON, into the new `folder`.
+
+    Returns the files in the order in which one looks at them. Raises OutputError when the folder exists.
+    """
+    if folder.exists():
+        raise OutputError(f"{folder} exists already; choose another --out.")
+    files = [_write_picture(one, folder, at) for at, one in enumerate(explanations, start=1)]
+    pages = explanations.sheets()
+    names = [f"{SHEET}{f'-{at}' if at > 1 else ''}.png" for at in range(1, len(pages) + 1)]
+    for name, page in zip(names, pages, strict=True):
+        with replacing(folder / name) as part:
+            page.save(part, "PNG")
+    value = {
+        "schema_version": SCHEMA_VERSION,
+        "explanations": [{"file": file.name, **one.to_dict()} for one, file in zip(explanations, files, strict=True)],
+    }
+    write_json(folder / JSON_FILE, value)
+    return [*(folder / name for name in names), folder / JSON_FILE, *files]
+
+
+def _write_picture(one: Explanation, folder: Path, number: int) -> Path:
+    parts = [f"{number:04d}", Path(one.input).stem[:MOST_LETTERS], one.method, one.target]
+    parts += ["not", one.against] if one.against else []
+    file = folder / (re.sub(r"[^\w.+-]+", "-", "-".join(parts)) + ".png")
+    with replacing(file) as part:
+        one.sheet().save(part, "PNG")
+    return file
+
+
+def _loaded(classifier: Classifier | Run | str | Path, *, device: str, engine: str, trust: str | None) -> Classifier:
+    if isinstance(classifier, Classifier):
+        return classifier
+    path = classifier.path if isinstance(classifier, Run) else Path(classifier)
+    return Classifier.load(path, device=device, engine=engine, trust=trust)
+
+
+def _classes(classifier: Classifier, target: str | Sequence[str] | None, against: int | None) -> tuple[int | None, ...]:
+    if target is None:
+        return (None,)
+    names = [target] if isinstance(target, str) else list(target)
+    if names == [ALL_CLASSES] and ALL_CLASSES not in classifier.classes:
+        if len(classifier.classes) > MOST_CLASSES:
+            raise UsageError(
+                f"The classifier knows {len(classifier.classes):,} classes, of which all are no picture any more; name "
+                f"those to explain, at most {MOST_CLASSES}."
+            )
+        return tuple(number for number in range(len(classifier.classes)) if number != against)
+    return tuple(dict.fromkeys(class_number(classifier, name) for name in names))
+
+
+def _passes(classifier: Classifier, images: Sequence[Image], wanted: Wanted) -> int:
+    """Return how many images the network will be asked about, as far as is told."""
+    x = normalised(classifier, images[0].pixels[None])
+    each = 0
+    for method in wanted.methods:
+        network = answering(classifier).network
+        channels = 0
+        if method.name == "scorecam" and network is not None:
+            channels = find_stage(network, wanted.settings.stage, (x.shape[1], x.shape[2], x.shape[3])).shape[0]
+        own = method.passes(x, wanted.settings, channels)
+        each += own + (judged_passes(own) if wanted.judged else 0)
+    return each * len(images) * len(wanted.classes)
