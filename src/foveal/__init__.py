@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from foveal.training.recipe import Recipe
     from foveal.workflows.compare import compare
     from foveal.workflows.evaluate import evaluate
+    from foveal.workflows.explain import explain
     from foveal.workflows.export import Exported, export
     from foveal.workflows.find_rate import FoundRate, find_learning_rate
     from foveal.workflows.inspect import inspect
@@ -59,6 +60,7 @@ _HOMES = {
     "compare": "foveal.workflows.compare",
     "create_model": "foveal.models.catalog",
     "evaluate": "foveal.workflows.evaluate",
+    "explain": "foveal.workflows.explain",
     "export": "foveal.workflows.export",
     "find_learning_rate": "foveal.workflows.find_rate",
     "inspect": "foveal.workflows.inspect",
@@ -93,6 +95,7 @@ __all__ = [
     "create_model",
     "divide",
     "evaluate",
+    "explain",
     "export",
     "find_learning_rate",
     "inspect",

@@ -12,6 +12,7 @@ from foveal.cli import (
     data,
     doctor,
     evaluate,
+    explain,
     export,
     find_lr,
     inspect,
@@ -41,6 +42,7 @@ app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("measure")(measure.measure)
 app.command("verify")(verify.verify)
+app.command("explain")(explain.explain)
 app.command("export")(export.export)
 app.command("models")(models.models)
 app.command("inspect")(inspect.inspect)

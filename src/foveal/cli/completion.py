@@ -24,6 +24,21 @@ SOURCES = {
     "cifar100_coarse": "the same in 20 classes",
 }
 
+# The names of foveal.explanation.methods, which takes torch to load; a test holds the two together.
+METHODS = {
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "layercam": "Layer-CAM",
+    "scorecam": "Score-CAM",
+    "eigencam": "Eigen-CAM",
+    "guided-backprop": "Guided backpropagation",
+    "integrated-gradients": "Integrated gradients",
+    "smoothgrad": "SmoothGrad",
+    "occlusion": "Occlusion",
+    "rise": "RISE",
+}
+
 
 def complete_model(incomplete: str) -> Words:
     """Return the architectures of the catalog."""
@@ -31,6 +46,11 @@ def complete_model(incomplete: str) -> Words:
 
     entries = ((entry.name, f"{entry.title}, {entry.parameters:,} parameters") for entry in CATALOG.values())
     return _spelt(incomplete, entries)
+
+
+def complete_method(incomplete: str) -> Words:
+    """Return the explainers."""
+    return _spelt(incomplete, METHODS.items())
 
 
 def complete_preset(incomplete: str) -> Words:

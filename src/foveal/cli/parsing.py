@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from foveal.errors import UsageError
+from foveal.errors import DataError, UsageError
 
 Trust = Annotated[
     str | None,
@@ -31,6 +31,20 @@ DataDir = Annotated[
 ]
 
 ENGINES = "torch, onnx, onnx-int8, openvino or openvino-int8, as `foveal export` wrote it; or auto."
+
+
+def image_paths(given: Sequence[str]) -> list[str | Path]:
+    """Return the image files named, and those below the folders named; DataError for a folder without any."""
+    from foveal.data.sources.folders import image_files
+
+    paths: list[str | Path] = []
+    for one in given:
+        path = Path(one)
+        found = image_files(path) if path.is_dir() else [path]
+        if not found:
+            raise DataError(f"{path} holds no images.")
+        paths += found
+    return paths
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

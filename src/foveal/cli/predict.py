@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from foveal.cli.completion import complete_run
-from foveal.cli.parsing import ENGINES, Trust
+from foveal.cli.parsing import ENGINES, Trust, image_paths
 from foveal.errors import DataError, OutputError, listed
 
 if TYPE_CHECKING:
@@ -49,16 +49,9 @@ def predict(
 ) -> None:
     """Predict the class of images. Those that cannot be read are listed at the end, and the exit code is 3."""
     from foveal.classifier import Classifier, Prediction
-    from foveal.data.sources.folders import image_files
     from foveal.progress import Progress
 
-    paths: list[str | Path] = []
-    for given in images:
-        path = Path(given)
-        found = image_files(path) if path.is_dir() else [path]
-        if not found:
-            raise DataError(f"{path} holds no images.")
-        paths += found
+    paths = image_paths(images)
     if out is not None and out.exists():
         raise OutputError(f"{out} exists already; choose another --out.")
     loaded = Classifier.load(classifier, device=device, trust=trust, engine=engine, threads=threads)

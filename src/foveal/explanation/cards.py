@@ -22,7 +22,7 @@ def explanations_card(explanations: Sequence[Explanation]) -> str:
         {
             "one": one,
             "share": f"{100 * one.probability:.1f} %",
-            "pictures": [picture_address(fitted(picture, SIDE)) for picture in (as_rgb(one.picture), one.overlay())],
+            "pictures": [picture_address(fitted(picture, SIDE)) for picture in (as_rgb(one.picture), one.drawn())],
         }
         for one in explanations[:MOST_SHOWN]
     ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
+PIXELS_BELOW = 0.99  # of a map of pixels, whose few largest values would leave all others dark
 DISTRUST = "Do not trust this map."
 ALL_ZERO = "The map is zero everywhere: nothing here spoke for {target}, so that there is nothing to show."
 
@@ -82,9 +83,14 @@ class Explanation:
         return overlay(as_rgb(self.picture), self.map)
 
     def coloured(self) -> np.ndarray:
-        """Return the map alone in colours, uint8 (H, W, 3)."""
-        values = scaled(self.map)
+        """Return the map alone in colours, uint8 (H, W, 3); of a map of pixels, what is above all but 1 % is one."""
+        largest = np.quantile(np.abs(self.map), PIXELS_BELOW) if self.kind.of_pixels else 0.0
+        values = np.clip(self.map / largest, -1, 1) if largest > 0 else scaled(self.map)
         return signed(values) if (values < 0).any() else heat(values)
+
+    def drawn(self) -> np.ndarray:
+        """Return what shows the map best, uint8 (H, W, 3): the overlay, or alone where it is as fine as the pixels."""
+        return self.coloured() if self.kind.of_pixels and not self.is_empty else self.overlay()
 
     def sheet(self, side: int = 320) -> Image.Image:
         """Return the picture and the overlay beside each other, with what they are and whether to believe them."""
@@ -93,7 +99,7 @@ class Explanation:
         doubt = " ".join(self.warnings)
         tiles = [
             Tile(as_rgb(self.picture), f"what the network sees of {self.input}"),
-            Tile(self.overlay(), f"why {self.question}: {self.title}", f"{DISTRUST} {doubt}" if doubt else ""),
+            Tile(self.drawn(), f"why {self.question}: {self.title}", f"{DISTRUST} {doubt}" if doubt else ""),
         ]
         return sheets(tiles, heading=said, note=_scale(self), columns=2, side=side)[0]
 
@@ -163,7 +169,7 @@ class Explanations(list[Explanation]):
             for one in row:
                 words = f"{one.kind.title}: {one.question} {100 * one.probability:.0f} %"
                 alarm = "all zero" if one.is_empty else "not to be trusted" if one.warnings else ""
-                tiles.append(Tile(one.overlay(), words, alarm))
+                tiles.append(Tile(one.drawn(), words, alarm))
             tiles += [Tile(np.full((1, 1), 255, np.uint8))] * (columns - 1 - len(row))
         count = max(1, most // columns) * columns
         heading = "Why the classifier says so"

@@ -6,6 +6,7 @@ module of its own that runs once and not in place, which networks of the gallery
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from foveal.engines.eval_mode import in_eval_mode
 from foveal.engines.kinds import need
 from foveal.errors import UsageError
 from foveal.explanation.target import Target
+
+Told = Callable[[int], None]
 
 AT_ONCE = 32  # images in a pass of captum's
 NOISE = 0.15  # of the range of an image's values: SmoothGrad's figure 3
@@ -39,7 +42,9 @@ def guided_backpropagation(network: nn.Module, x: Tensor, target: Target) -> Ten
     return torch.autograd.grad(score.sum(), pixels)[0]
 
 
-def integrated_gradients(network: nn.Module, x: Tensor, target: Target, *, steps: int) -> tuple[Tensor, Tensor]:
+def integrated_gradients(
+    network: nn.Module, x: Tensor, target: Target, *, steps: int, told: Told
+) -> tuple[Tensor, Tensor]:
     """Return (B, C, H, W) and, (B,), by how much its sum misses the change of the score from the baseline to the image.
 
     (x - x₀) ⊙ the mean gradient on the straight way from x₀ to x, with Gauss-Legendre's rule. Sundararajan, Taly, Yan:
@@ -63,10 +68,11 @@ def integrated_gradients(network: nn.Module, x: Tensor, target: Target, *, steps
             )
             parts.append(part.detach().float())
             misses.append(miss.detach().float())
+            told(steps)
     return torch.cat(parts), torch.cat(misses)
 
 
-def smooth_grad(network: nn.Module, x: Tensor, target: Target, *, samples: int, seed: int) -> Tensor:
+def smooth_grad(network: nn.Module, x: Tensor, target: Target, *, samples: int, seed: int, told: Told) -> Tensor:
     """Return (B, C, H, W): the mean gradient of the score by the pixels of `samples` noisy copies of the image.
 
     Smilkov et al.: "SmoothGrad: removing noise by adding noise", 2017, eq. 1, with a noise of 15 % of the image's
@@ -92,6 +98,7 @@ def smooth_grad(network: nn.Module, x: Tensor, target: Target, *, samples: int, 
                 abs=False,
             )
             parts.append(part.detach().float())
+            told(samples)
     return torch.cat(parts)
 
 

@@ -15,7 +15,7 @@ from foveal.explanation.mapping import Mapped, Told, Wanted, maps_of, normalised
 from foveal.explanation.methods import BY_NAME, Method
 from foveal.explanation.subject import answering
 
-NOISE = 0.05 * 255  # standard deviation of the noise on pixels under which a map should stay
+NOISE = 0.02 * 255  # standard deviation of the noise on pixels under which a map should stay
 DRAWS = 2  # of noise, and of networks that learned nothing; of methods that ask very often, one
 ANSWERS_A_MAP = 2 * (1 + MOVES) * (STEPS + 1)  # images that deletion and insertion ask about
 COMPANIONS = ("gradcam", "hirescam", "layercam")  # with which a gradient's map is compared, when it is alone

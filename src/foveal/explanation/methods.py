@@ -100,6 +100,11 @@ class Method:
     run: Run
     signed: bool = False
 
+    @property
+    def of_pixels(self) -> bool:
+        """Whether its maps are as fine as the pixels, with values that change from one to the next."""
+        return self.name in ("guided-backprop", "integrated-gradients", "smoothgrad")
+
     def passes(self, x: Tensor, settings: Settings, channels: int) -> int:
         """Return how many images the network is asked about for each of `x` (B, C, H, W), for progress; 0: few.
 
@@ -107,7 +112,10 @@ class Method:
         """
         if self.name == "occlusion":
             return perturbing.occlusion_count(_size(x), *occlusion_window(x, settings))
-        return {"rise": settings.samples or MASKS, "scorecam": channels}.get(self.name, 0)
+        asked = {"rise": MASKS, "integrated-gradients": STEPS, "smoothgrad": COPIES}
+        if self.name in asked:
+            return settings.samples or asked[self.name]
+        return channels if self.name == "scorecam" else 0
 
 
 MASKS, COPIES, STEPS = 1000, 25, 32
@@ -141,14 +149,14 @@ def _guided(asked: Question) -> Found:
 
 def _integrated(asked: Question) -> Found:
     network, steps = asked.subject.opened("Integrated gradients", "gradients"), asked.settings.samples or STEPS
-    found, misses = gradients.integrated_gradients(network, asked.x, asked.fixed(), steps=steps)
+    found, misses = gradients.integrated_gradients(network, asked.x, asked.fixed(), steps=steps, told=asked.told)
     return Found(found.sum(dim=1), None, {"steps": steps, "largest_miss": float(misses.abs().max())})
 
 
 def _smooth(asked: Question) -> Found:
     network, samples = asked.subject.opened("SmoothGrad", "gradients"), asked.settings.samples or COPIES
     seed = asked.settings.seed
-    found = gradients.smooth_grad(network, asked.x, asked.fixed(), samples=samples, seed=seed)
+    found = gradients.smooth_grad(network, asked.x, asked.fixed(), samples=samples, seed=seed, told=asked.told)
     return Found(_largest(found), None, {"copies": samples, "noise": gradients.NOISE, "seed": seed})
 
 

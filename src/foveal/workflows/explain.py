@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from foveal.classifier import Classifier
 from foveal.classifier.inputs import Input, as_sequence, opened
 from foveal.data.images import in_threads
@@ -167,7 +169,7 @@ def _classes(classifier: Classifier, target: str | Sequence[str] | None, against
 
 def _passes(classifier: Classifier, images: Sequence[Image], wanted: Wanted) -> int:
     """Return how many images the network will be asked about, as far as is told."""
-    x = normalised(classifier, images[0].pixels[None])
+    x = normalised(classifier, np.stack([images[0].pixels]))
     each = 0
     for method in wanted.methods:
         network = answering(classifier).network

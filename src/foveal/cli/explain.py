@@ -1,0 +1,98 @@
+"""foveal explain: why a classifier says so, as pictures with figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveal.cli.completion import complete_method, complete_run
+from foveal.cli.parsing import Trust, image_paths
+
+
+def explain(
+    classifier: Annotated[
+        Path, typer.Argument(help="A run directory, or its classifier folder.", autocompletion=complete_run)
+    ],
+    images: Annotated[list[str], typer.Argument(help="Image files and folders.")],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method",
+            "-m",
+            help="gradcam (default), gradcam++, hirescam, layercam, scorecam, eigencam, guided-backprop, "
+            "integrated-gradients, smoothgrad, occlusion or rise; repeat it for several.",
+            autocompletion=complete_method,
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="The class to explain (default: the one answered); repeat it; all: each one."),
+    ] = None,
+    against: Annotated[str | None, typer.Option(help="Explain why it is the class rather than this one.")] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Stage, module or number of the stage (default: the last map before pooling).")
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Masks of rise (1000), copies of smoothgrad (25), steps of integrated-gradients (32)."
+        ),
+    ] = None,
+    window: Annotated[int | None, typer.Option(min=1, help="Occlusion: side in pixels (a seventh).")] = None,
+    stride: Annotated[int | None, typer.Option(min=1, help="Occlusion: pixels between windows (half of it).")] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write into; it must not exist.")] = Path("explanations"),
+    judged: Annotated[
+        bool, typer.Option("--judge/--no-judge", help="Measure whether each map is to be believed.")
+    ] = True,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of masks and noise.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="torch; another engine has answers only, for occlusion and rise.")
+    ] = "torch",
+    trust: Trust = None,
+) -> None:
+    """Explain why images get their classes: overlays, a contact sheet, a page, and figures that say what to believe."""
+    from foveal.errors import OutputError
+
+    if out.exists():
+        raise OutputError(f"{out} exists already; choose another --out.")
+    from foveal.workflows.explain import explain as explain_images
+    from foveal.workflows.explain import write_explanations
+
+    found = explain_images(
+        classifier,
+        image_paths(images),
+        method=method or "gradcam",
+        target=target,
+        against=against,
+        stage=int(stage) if stage is not None and stage.lstrip("-").isdecimal() else stage,
+        samples=samples,
+        window=window,
+        stride=stride,
+        seed=seed,
+        judged=judged,
+        device=device,
+        engine=engine,
+        trust=trust,
+        skip_unreadable=skip_unreadable,
+    )
+    doubted = [one for one in found if one.warnings]
+    for one in found:
+        share = f"{one.target} {100 * one.probability:.1f}%"
+        said = "" if one.answered == one.target else f"  (answered {one.answered})"
+        typer.echo(_plain(f"{one.input}  {share}{said}  {one.title}"))
+        for warning in one.warnings:
+            typer.echo(_plain(f"    not to be trusted: {warning}"))
+    files = write_explanations(found, out)
+    if judged:
+        typer.echo(f"trusted         {len(found) - len(doubted)} of {len(found)} maps")
+    typer.echo(f"explanations    {out} ({len(files)} files; begin with {files[0].name})")
+
+
+def _plain(text: str) -> str:
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
