@@ -62,10 +62,11 @@ def explain(
     if out.exists():
         raise OutputError(f"{out} exists already; choose another --out.")
     from foveal.workflows.explain import explain as explain_images
-    from foveal.workflows.explain import write_explanations
+    from foveal.workflows.explain import opened_classifier, see_stages, write_explanations
 
+    loaded = opened_classifier(classifier, device=device, engine=engine, trust=trust)
     found = explain_images(
-        classifier,
+        loaded,
         image_paths(images),
         method=method or "gradcam",
         target=target,
@@ -76,9 +77,6 @@ def explain(
         stride=stride,
         seed=seed,
         judged=judged,
-        device=device,
-        engine=engine,
-        trust=trust,
         skip_unreadable=skip_unreadable,
     )
     doubted = [one for one in found if one.warnings]
@@ -88,7 +86,7 @@ def explain(
         typer.echo(_plain(f"{one.input}  {share}{said}  {one.title}"))
         for warning in one.warnings:
             typer.echo(_plain(f"    not to be trusted: {warning}"))
-    files = write_explanations(found, out)
+    files = write_explanations(found, out, see_stages(loaded, found))
     if judged:
         typer.echo(f"trusted         {len(found) - len(doubted)} of {len(found)} maps")
     typer.echo(f"explanations    {out} ({len(files)} files; begin with {files[0].name})")

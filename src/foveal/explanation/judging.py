@@ -16,7 +16,10 @@ from foveal.explanation.methods import BY_NAME, Method
 from foveal.explanation.subject import answering
 
 NOISE = 0.02 * 255  # standard deviation of the noise on pixels under which a map should stay
-DRAWS = 2  # of noise, and of networks that learned nothing; of methods that ask very often, one
+DRAWS = 2  # of noise, and of networks that learned nothing
+MOST_PASSES = (
+    64  # of a method that is run again on noisy images and shuffled weights: not of occlusion, RISE, Score-CAM
+)
 ANSWERS_A_MAP = 2 * (1 + MOVES) * (STEPS + 1)  # images that deletion and insertion ask about
 COMPANIONS = ("gradcam", "hirescam", "layercam")  # with which a gradient's map is compared, when it is alone
 
@@ -39,7 +42,7 @@ def judge(
     others = _others(classifier, pixels, classes, wanted, mapped)
     judged = {}
     for method, own in mapped.items():
-        draws = 1 if method.passes(x, wanted.settings, 1) else DRAWS
+        draws = 0 if method.passes(x, wanted.settings, MOST_PASSES + 1) > MOST_PASSES else DRAWS
         areas: list[Curves] = []
         for at in range(len(pixels)):
             areas += curves(ask, x[at : at + 1], target.of(at), own.maps[at : at + 1], seed=seed)
@@ -70,7 +73,7 @@ def judge(
 
 def judged_passes(passes: int) -> int:
     """Return how many images are asked about to judge a map for which its method asks about `passes`."""
-    return ANSWERS_A_MAP + 2 * passes
+    return ANSWERS_A_MAP + (2 * DRAWS * passes if passes <= MOST_PASSES else 0)
 
 
 def _others(

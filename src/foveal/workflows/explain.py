@@ -17,14 +17,17 @@ from foveal.explanation.explanation import Explanation, Explanations
 from foveal.explanation.judging import judged_passes
 from foveal.explanation.mapping import Wanted, normalised
 from foveal.explanation.methods import Settings, find_method
+from foveal.explanation.stage_views import StageView, views_of_batches
 from foveal.explanation.stages import find_stage
 from foveal.explanation.subject import answering
-from foveal.files import replacing, write_json
+from foveal.files import replacing, write_json, write_text
 from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
+from foveal.report.explanations import MOST_IMAGES, explanations_page
 from foveal.run import Run
 
 SCHEMA_VERSION = 1
+TITLE = "Why the classifier says so"
 ALL_CLASSES = "all"
 MOST_CLASSES = 12  # that ``all`` means; more would be no picture any more
 JSON_FILE, PAGE_FILE, SHEET = "explanations.json", "explain.html", "sheet"
@@ -81,7 +84,7 @@ def explain(
     if not methods:
         raise UsageError("Name at least one method.")
     settings = Settings(stage, samples, window, stride, seed)
-    loaded = _loaded(classifier, device=device, engine=engine, trust=trust)
+    loaded = opened_classifier(classifier, device=device, engine=engine, trust=trust)
     other = None if against is None else class_number(loaded, against)
     wanted = Wanted(methods, _classes(loaded, target, other), other, settings, judged)
     read = read_images(loaded, as_sequence(images), skip_unreadable=skip_unreadable)
@@ -116,10 +119,25 @@ def read_images(classifier: Classifier, images: Sequence[Input], *, skip_unreada
     return [read[at] for at in sorted(read)]
 
 
-def write_explanations(explanations: Explanations, folder: Path) -> list[Path]:
-    """Write a picture of each explanation, contact sheets, and the figures as JSON, into the new `folder`.
+def see_stages(classifier: Classifier, explanations: Explanations) -> list[list[StageView]]:
+    """Return what the stages of the classifier's network see of the explained images that a page shows.
 
-    Returns the files in the order in which one looks at them. Raises OutputError when the folder exists.
+    None where another engine than torch answers, or several networks do.
+    """
+    network = answering(classifier).network
+    if network is None:
+        return []
+    pictures = np.stack([row[0].picture for row in explanations.by_image()[:MOST_IMAGES]])
+    return views_of_batches(network, normalised(classifier, pictures))
+
+
+def write_explanations(
+    explanations: Explanations, folder: Path, views: Sequence[Sequence[StageView]] = (), *, title: str = TITLE
+) -> list[Path]:
+    """Write the page, contact sheets, a picture of each explanation, and the figures as JSON, into the new `folder`.
+
+    `views` are what the stages see of each image, for the page. Returns the files in the order in which one looks at
+    them. Raises OutputError when the folder exists.
     """
     if folder.exists():
         raise OutputError(f"{folder} exists already; choose another --out.")
@@ -134,7 +152,8 @@ def write_explanations(explanations: Explanations, folder: Path) -> list[Path]:
         "explanations": [{"file": file.name, **one.to_dict()} for one, file in zip(explanations, files, strict=True)],
     }
     write_json(folder / JSON_FILE, value)
-    return [*(folder / name for name in names), folder / JSON_FILE, *files]
+    write_text(folder / PAGE_FILE, explanations_page(explanations, views, title=title))
+    return [folder / PAGE_FILE, *(folder / name for name in names), folder / JSON_FILE, *files]
 
 
 def _write_picture(one: Explanation, folder: Path, number: int) -> Path:
@@ -146,7 +165,10 @@ def _write_picture(one: Explanation, folder: Path, number: int) -> Path:
     return file
 
 
-def _loaded(classifier: Classifier | Run | str | Path, *, device: str, engine: str, trust: str | None) -> Classifier:
+def opened_classifier(
+    classifier: Classifier | Run | str | Path, *, device: str = "auto", engine: str = "torch", trust: str | None = None
+) -> Classifier:
+    """Return the classifier of a run or at a path, or the one given."""
     if isinstance(classifier, Classifier):
         return classifier
     path = classifier.path if isinstance(classifier, Run) else Path(classifier)
