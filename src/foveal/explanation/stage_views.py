@@ -48,7 +48,7 @@ def stage_views(network: nn.Module, x: Tensor) -> list[list[StageView]]:
     views: list[list[StageView]] = [[] for _ in x]
     for place in places:
         maps, sight = outputs[place.module], sights[place.module]
-        field, stride, start = sight.receptive_field, sight.stride, sight.receptive_field_start
+        field, stride, start = sight.receptive_field, sight.stride, sight.start
         if field is None or stride is None or start is None:
             continue
         for own, view in zip(maps, views, strict=True):

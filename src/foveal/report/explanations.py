@@ -121,9 +121,17 @@ def _stage(view: StageView) -> dict[str, Any]:
         "field": list(view.field),
         "stride": list(view.stride),
         "start": list(view.start),
-        "mean": _numbers(view.mean),
-        "units": [{"unit": unit, **_numbers(map_)} for unit, map_ in zip(view.units, view.maps, strict=True)],
+        "mean": _spread(view.mean),
+        "units": [{"unit": unit, **_spread(map_)} for unit, map_ in zip(view.units, view.maps, strict=True)],
     }
+
+
+def _spread(values: np.ndarray) -> dict[str, Any]:
+    """Return a map as `_numbers` does, drawn from its smallest value on where none is below zero."""
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest < 0 or lowest == highest:
+        return _numbers(values)
+    return {**_numbers(values - lowest), "range": [lowest, highest]}
 
 
 def _numbers(values: np.ndarray, limit: float = 0.0) -> dict[str, Any]:
@@ -132,7 +140,7 @@ def _numbers(values: np.ndarray, limit: float = 0.0) -> dict[str, Any]:
     shares = np.clip(values / largest, -1, 1) if largest > 0 else np.zeros_like(values)
     content = base64.b64encode(np.rint(shares * LEVELS).astype(np.int8).tobytes()).decode("ascii")
     return {
-        "size": None if values.ndim != 2 else list(values.shape),
+        "size": list(values.shape),
         "values": content,
         "range": [float(values.min()), float(values.max())],
     }

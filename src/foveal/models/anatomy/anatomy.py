@@ -28,9 +28,9 @@ class Layer:
     that counts itself (`SelfCounting`) says both. Norms and activations are no units and count none.
 
     `parameters` are counted where they are first used. `activation_bytes` is what the layer writes anew: nothing
-    where it works in place. `receptive_field`, `stride` and `receptive_field_start` (rows, columns) are those of a cell
-    of its output, in pixels; None behind a global pool, in a squeeze-excitation gate, and in dense layers. The start is
-    the first pixel that cell (0, 0) sees, negative in the padding.
+    where it works in place. `receptive_field` and `stride` (rows, columns) are those of a cell of its output, in
+    pixels, and `start` is the first pixel that its first cell sees, negative where that lies in the padding; None
+    behind a global pool, in a squeeze-excitation gate, and in dense layers.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Layer:
     activation_bytes: int = 0
     receptive_field: tuple[int, int] | None = None
     stride: tuple[int, int] | None = None
-    receptive_field_start: tuple[int, int] | None = None
+    start: tuple[int, int] | None = None
     window: Window | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Stage:
     """A stretch of the network that its paper gives a name, up to the module whose output it is.
 
     `nodes` are its nodes in the trace. The other fields are sums over these, and `output`, `receptive_field`,
-    `stride` and `receptive_field_start` those of the last one.
+    `stride` and `start` those of the last one.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Stage:
     activation_bytes: int
     receptive_field: tuple[int, int] | None
     stride: tuple[int, int] | None
-    receptive_field_start: tuple[int, int] | None
+    start: tuple[int, int] | None
     nodes: range = field(repr=False)
 
 
@@ -83,9 +83,9 @@ class Anatomy:
 
     `parameters` are all; `auxiliary_parameters` those of them that serve training only: of a network that names no
     auxiliary modules, those that the pass did not use. `auxiliary` are the modules that hold no others.
-    `weight_bytes` are the others with their buffers. `receptive_field`, `stride` and `receptive_field_start` (rows,
-    columns) are those of a cell of the last map, which enters the head, in pixels; (0, 0) where there is no map.
-    `activation_bytes` is all that one image writes.
+    `weight_bytes` are the others with their buffers. `receptive_field` and `stride` (rows, columns) are those of a
+    cell of the last map, which enters the head, in pixels, and `start` is the first pixel that its first cell sees;
+    (0, 0) where there is no map. `activation_bytes` is all that one image writes.
     """
 
     title: str
@@ -101,7 +101,7 @@ class Anatomy:
     connections: int
     receptive_field: tuple[int, int]
     stride: tuple[int, int]
-    receptive_field_start: tuple[int, int]
+    start: tuple[int, int]
     last_map: str
     weight_bytes: int
     activation_bytes: int
@@ -144,8 +144,8 @@ class Anatomy:
             "macs": self.macs,
             "connections": self.connections,
             "receptive_field": list(self.receptive_field),
+            "receptive_field_start": list(self.start),
             "stride": list(self.stride),
-            "receptive_field_start": list(self.receptive_field_start),
             "last_map": self.last_map,
             "weight_bytes": self.weight_bytes,
             "activation_bytes": self.activation_bytes,
@@ -185,7 +185,7 @@ def inspect_network(network: nn.Module, channels: int, height: int, width: int, 
         connections=sum(node.connections for node in nodes),
         receptive_field=sight.field if sight else (0, 0),
         stride=sight.stride if sight else (0, 0),
-        receptive_field_start=sight.start if sight else (0, 0),
+        start=sight.start if sight else (0, 0),
         last_map=_shape(traced.last_shape),
         weight_bytes=sum(one.numel() * one.element_size() for one in (*(one for _, one in kept), *buffers)),
         activation_bytes=sum(node.activation_bytes for node in nodes),
@@ -291,6 +291,6 @@ def _numbers(one: Layer | Stage) -> dict[str, Any]:
         "macs": one.macs,
         "activation_bytes": one.activation_bytes,
         "receptive_field": list(one.receptive_field) if one.receptive_field else None,
+        "receptive_field_start": list(one.start) if one.start else None,
         "stride": list(one.stride) if one.stride else None,
-        "receptive_field_start": list(one.receptive_field_start) if one.receptive_field_start else None,
     }

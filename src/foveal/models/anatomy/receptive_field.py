@@ -2,16 +2,13 @@
 
 Along a path, a window of k cells, d apart, on a map whose cells lie j pixels apart, widens the field r to
 r + (k - 1)·d·j and multiplies j by its stride (Araujo, Norris, Sim: "Computing receptive fields of convolutional
-neural networks", Distill 2019). Rows and columns are followed apart. Padding does not change the field; p cells of it
-move its start up and left by p·j pixels, and a slice that leaves out s cells moves it down and right by s·j. Global
-pools, squeeze-excitation gates (which begin with one) and dense layers are not followed: behind them every value sees
-the whole image.
+neural networks", Distill 2019). Its first cell begins where the one before began, less j for each cell of padding
+before it. Rows and columns are followed apart. Global pools, squeeze-excitation gates (which begin with one) and dense
+layers are not followed: behind them every value sees the whole image.
 
-Where paths meet, the widest counts, and its start; of several equally wide ones, the least start. Paths whose windows
-have one centre, as in every network of the gallery, lie within the widest. One that is padded unevenly beside one that
-is not may reach beyond it by the difference, which neither field nor start then shows. Pixels that a padding mirrors or
-takes from the other side lie elsewhere than the cell thinks: near the border it sees some outside its window. Flips and
-rolls of a map are not followed either.
+Where paths meet, the widest counts, and where several are, the one that begins first. Paths that are not aligned see
+more between them than the widest alone; of the gallery's networks none has such. What a padding mirrors or repeats
+counts where it stands, not where in the image it comes from.
 """
 
 from __future__ import annotations
@@ -31,12 +28,11 @@ LEAST_GLOBAL = 4  # side of an average's window from which on, covering the whol
 
 @dataclass(frozen=True)
 class Sight:
-    """What a cell of a map sees: `field` pixels (rows, columns), cells `stride` pixels apart; `axes` are rows, columns.
+    """What a cell of a map sees: `field` pixels (rows, columns); cells lie `stride` apart, the first begins at `start`.
 
-    `start` is the topmost and leftmost pixel that cell (0, 0) sees, negative where it lies in the padding. Cell (i, j)
-    sees the rows from start[0] + i·stride[0] on, field[0] of them, and columns alike.
-
-    `axes` are the tensor's dimensions that run over rows and columns: (2, 3) unless it was permuted.
+    Cell (i, j) sees the rows from start[0] + i·stride[0] on, field[0] of them, and columns likewise; `start` is
+    negative where that begins in the padding. `axes` are the tensor's dimensions that run over rows and columns: (2, 3)
+    unless it was permuted.
     """
 
     field: tuple[int, int] = (1, 1)
@@ -47,13 +43,13 @@ class Sight:
 
 @dataclass(frozen=True)
 class Window:
-    """The window of a convolution or pool, rows and columns. `padding` is what lies above and left of the map."""
+    """The window of a convolution or pool, rows and columns; `before` are the cells of padding before the map."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
-    padding: tuple[int, int] = (0, 0)
+    before: tuple[int, int] = (0, 0)
 
 
 def window_of(name: str, arguments: Mapping[str, Any]) -> Window | None:
@@ -63,13 +59,13 @@ def window_of(name: str, arguments: Mapping[str, Any]) -> Window | None:
         if len(kernel) != 2:
             return None
         stride, dilation = _pair(arguments.get("stride"), 1), _pair(arguments.get("dilation"), 1)
-        padding = _padding(arguments.get("padding"), kernel, dilation)
-        return Window(kernel, stride, dilation, int(arguments.get("groups") or 1), padding)
+        before = _before(arguments.get("padding"), kernel, dilation)
+        return Window(kernel, stride, dilation, int(arguments.get("groups") or 1), before)
     if name in POOLS:
         kernel = _pair(arguments["kernel_size"], 1)
         stride = _pair(arguments.get("stride") or kernel, 1)
-        dilation, padding = _pair(arguments.get("dilation"), 1), _pair(arguments.get("padding"), 0)
-        return Window(kernel, stride, dilation, padding=padding)
+        before = _pair(arguments.get("padding"), 0)
+        return Window(kernel, stride, _pair(arguments.get("dilation"), 1), before=before)
     return None
 
 
@@ -86,12 +82,12 @@ def followed(
         if window is None or sight.axes != (2, 3) or _is_global(name, window, x, output):
             return None
         return _through(window, sight)
-    if name in ("slice", "strided_slice", "narrow"):
-        return _sliced(arguments, sight, x)
+    if name in ("slice", "strided_slice"):
+        return _sliced(arguments, x, sight)
     if name in ("permute", "transpose", "swapaxes", "movedim"):
         return _permuted(name, arguments, sight, output)
     if name in ("constant_pad_nd", "pad", "reflection_pad2d", "replication_pad2d"):
-        return _padded(arguments["pad" if "pad" in arguments else "padding"], sight, x)
+        return _padded(arguments.get("pad") or arguments.get("padding") or (), x, sight)
     if name in ("view", "_unsafe_view", "reshape", "unflatten", "_reshape_alias", "flatten"):
         return _reshaped(x, sight, output)
     if name in PRODUCTS and output.ndim - 1 in sight.axes:
@@ -100,29 +96,34 @@ def followed(
 
 
 def widest(sights: Iterable[Sight]) -> Sight | None:
-    """Return the largest field, its start, and the largest stride, for rows and columns apart; None of no `sights`.
+    """Return the largest field and stride of `sights`, for rows and columns apart; None of none.
 
-    Of several starts of the largest field it is the least.
+    It starts where those of the largest field do, the first of them where they differ.
     """
     found = [*sights]
     if not found:
         return None
-    axes = [[(one.field[axis], one.stride[axis], one.start[axis]) for one in found] for axis in (0, 1)]
-    field = [max(r for r, _, _ in axis) for axis in axes]
-    stride = [max(j for _, j, _ in axis) for axis in axes]
-    start = [min(at for r, _, at in axis if r == most) for axis, most in zip(axes, field, strict=True)]
-    return replace(found[0], field=_pair(field), stride=_pair(stride), start=_pair(start))
+    sides = []
+    for axis in (0, 1):
+        field = max(one.field[axis] for one in found)
+        start = min(one.start[axis] for one in found if one.field[axis] == field)
+        sides.append((field, max(one.stride[axis] for one in found), start))
+    rows, columns = sides
+    fields, strides, starts = zip(rows, columns, strict=True)
+    return replace(found[0], field=fields, stride=strides, start=starts)
 
 
 def _through(window: Window, sight: Sight) -> Sight:
-    along = [*zip(sight.field, sight.stride, sight.start, strict=True)]
-    each = [*zip(along, window.kernel, window.stride, window.dilation, window.padding, strict=True)]
-    return replace(
-        sight,
-        field=_pair([r + (k - 1) * d * j for (r, j, _), k, _, d, _ in each]),
-        stride=_pair([j * s for (_, j, _), _, s, _, _ in each]),
-        start=_pair([at - p * j for (_, j, at), _, _, _, p in each]),
+    rows, columns = (
+        (
+            sight.field[axis] + (window.kernel[axis] - 1) * window.dilation[axis] * sight.stride[axis],
+            sight.stride[axis] * window.stride[axis],
+            sight.start[axis] - window.before[axis] * sight.stride[axis],
+        )
+        for axis in (0, 1)
     )
+    fields, strides, starts = zip(rows, columns, strict=True)
+    return replace(sight, field=fields, stride=strides, start=starts)
 
 
 def _is_global(name: str, window: Window, x: Tensor, output: Tensor) -> bool:
@@ -131,25 +132,27 @@ def _is_global(name: str, window: Window, x: Tensor, output: Tensor) -> bool:
     return name == "avg_pool2d" and covers and min(window.kernel) >= LEAST_GLOBAL
 
 
-def _sliced(arguments: Mapping[str, Any], sight: Sight, x: Tensor) -> Sight:
+def _sliced(arguments: Mapping[str, Any], x: Tensor, sight: Sight) -> Sight:
     """Every second row or column, as the shortcut of ResNet's option A takes it, moves the cells apart."""
-    dimension = (arguments.get("dim") or 0) % x.ndim
+    dimension, step = (arguments.get("dim") or 0) % x.ndim, arguments.get("step") or 1
     if dimension not in sight.axes:
         return sight
-    first, size = arguments.get("start") or 0, x.shape[dimension]
-    left_out = min(max(first + size if first < 0 else first, 0), size)
+    first = slice(arguments.get("start"), None).indices(x.shape[dimension])[0]
     axis = sight.axes.index(dimension)
     stride, start = [*sight.stride], [*sight.start]
-    start[axis] += left_out * stride[axis]
-    stride[axis] *= arguments.get("step") or 1
-    return replace(sight, stride=_pair(stride), start=_pair(start))
+    start[axis] += first * stride[axis]
+    stride[axis] *= step
+    return replace(sight, stride=(stride[0], stride[1]), start=(start[0], start[1]))
 
 
-def _padded(amounts: Sequence[int], sight: Sight, x: Tensor) -> Sight:
-    """Cells added before the first move the start; `amounts` are (before, after) from the last dimension on."""
-    before = {x.ndim - 1 - at: int(amount) for at, amount in enumerate(amounts[::2])}
-    along = zip(sight.start, sight.stride, sight.axes, strict=True)
-    return replace(sight, start=_pair([at - before.get(axis, 0) * j for at, j, axis in along]))
+def _padded(amounts: Sequence[int], x: Tensor, sight: Sight) -> Sight:
+    """Return the sight behind a padding by `amounts`: before and after the last dimension, the one before it, …"""
+    before = {x.ndim - 1 - at: amount for at, amount in enumerate(amounts[::2])}
+    rows, columns = (
+        start - before.get(axis, 0) * stride
+        for start, stride, axis in zip(sight.start, sight.stride, sight.axes, strict=True)
+    )
+    return replace(sight, start=(rows, columns))
 
 
 def _permuted(name: str, arguments: Mapping[str, Any], sight: Sight, output: Tensor) -> Sight | None:
@@ -181,14 +184,15 @@ def _same_cells(x: Tensor, sight: Sight, output: Tensor) -> bool:
     return x.ndim == output.ndim and all(x.shape[axis] == output.shape[axis] for axis in sight.axes)
 
 
-def _padding(value: Any, kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
-    """Return the rows above and columns left; torch's "same" puts the odd one of them below and right."""
-    if value == "same":
-        return _pair([d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True)])
-    return (0, 0) if value == "valid" else _pair(value, 0)
+def _before(padding: Any, kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
+    """Return the cells of padding before rows and columns: numbers, or ``same``, which puts an odd cell behind."""
+    if isinstance(padding, str):
+        rows, columns = (d * (k - 1) // 2 if padding == "same" else 0 for k, d in zip(kernel, dilation, strict=True))
+        return rows, columns
+    return _pair(padding, 0)
 
 
-def _pair(value: Any, default: int = 0) -> tuple[int, int]:
+def _pair(value: Any, default: int) -> tuple[int, int]:
     if value is None or value == []:
         return default, default
     if isinstance(value, int):
