@@ -46,6 +46,13 @@ def explain(
     judged: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Measure whether each map is to be believed.")
     ] = True,
+    shortcuts: Annotated[
+        bool,
+        typer.Option(
+            "--shortcuts",
+            help="All images together, which may be any source: where what speaks for each class lies.",
+        ),
+    ] = False,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
     ] = False,
@@ -57,10 +64,18 @@ def explain(
     trust: Trust = None,
 ) -> None:
     """Explain why images get their classes: overlays, a contact sheet, a page, and figures that say what to believe."""
-    from foveal.errors import OutputError
+    from foveal.errors import OutputError, UsageError
 
     if out.exists():
         raise OutputError(f"{out} exists already; choose another --out.")
+    chosen_stage = int(stage) if stage is not None and stage.lstrip("-").isdecimal() else stage
+    if shortcuts:
+        if len(images) != 1 or (method and len(method) > 1) or target or against:
+            raise UsageError("--shortcuts takes one source and one method, and explains the class of each answer.")
+        _shortcuts(
+            classifier, images[0], (method or ["gradcam"])[0], chosen_stage, seed, device, trust, skip_unreadable, out
+        )
+        return
     from foveal.workflows.explain import explain as explain_images
     from foveal.workflows.explain import opened_classifier, see_stages, write_explanations
 
@@ -71,7 +86,7 @@ def explain(
         method=method or "gradcam",
         target=target,
         against=against,
-        stage=int(stage) if stage is not None and stage.lstrip("-").isdecimal() else stage,
+        stage=chosen_stage,
         samples=samples,
         window=window,
         stride=stride,
@@ -90,6 +105,36 @@ def explain(
     if judged:
         typer.echo(f"trusted         {len(found) - len(doubted)} of {len(found)} maps")
     typer.echo(f"explanations    {out} ({len(files)} files; begin with {files[0].name})")
+
+
+def _shortcuts(
+    classifier: Path,
+    source: str,
+    method: str,
+    stage: str | int | None,
+    seed: int,
+    device: str,
+    trust: str | None,
+    skip_unreadable: bool,
+    out: Path,
+) -> None:
+    """Print where what speaks for each class lies, and write it into the folder `out`."""
+    from foveal.workflows.shortcuts import find_shortcuts
+
+    view = find_shortcuts(
+        classifier,
+        source,
+        method=method,
+        stage=stage,
+        seed=seed,
+        device=device,
+        trust=trust,
+        skip_unreadable=skip_unreadable,
+    )
+    for sentence in view.shortcuts.findings:
+        typer.echo(_plain(sentence))
+    files = view.save(out)
+    typer.echo(f"shortcuts       {files[0]}")
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,183 @@
+"""Explaining images to the end, and what lies in the folder afterwards."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from jsonschema import validate
+from PIL import Image
+
+import foveal
+from foveal.classifier.ensemble import together
+from foveal.errors import DataError, OutputError, UsageError
+from foveal.workflows.explain import see_stages, write_explanations
+from foveal.workflows.shortcuts import find_shortcuts
+from small_classifiers import make_classifier
+
+ENTRY = {
+    "type": "object",
+    "required": ["file", "input", "input_hash", "method", "stage", "parameters", "class", "probability", "warnings"],
+    "properties": {
+        "stage": {"type": ["object", "null"], "required": ["name", "module", "map"]},
+        "probability": {"type": "number", "minimum": 0, "maximum": 1},
+        "map": {"type": "object", "required": ["smallest", "largest", "grid"]},
+        "faithfulness": {"type": ["object", "null"], "required": ["deletion", "moved_deletion", "randomised"]},
+        "warnings": {"type": "array", "items": {"type": "string"}},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return replace(make_classifier(channels=3), hash="0" * 64)
+
+
+@pytest.fixture
+def images(class_folders):
+    return [class_folders / "apple" / "00.png", class_folders / "lime" / "03.png"]
+
+
+def test_images_methods_and_classes_in_order(classifier, images):
+    found = foveal.explain(classifier, images, method=["gradcam", "Occlusion"], target="all", seed=3)
+    order = [(one.input, one.method, one.target) for one in found]
+    assert order == [
+        (str(image), method, name)
+        for image in images
+        for method in ("gradcam", "occlusion")
+        for name in classifier.classes
+    ]
+    predicted = classifier.predict(images)
+    for one in found:
+        said = predicted[[str(image) for image in images].index(one.input)]
+        assert one.probability == said.probabilities[one.target]
+        assert one.answered == said.label
+        assert one.input_hash == said.input_hash
+        assert one.map.shape == (20, 18)
+        assert one.overlay().shape == (20, 18, 3)
+        assert one.faithfulness is not None
+        assert (one.faithfulness.randomised is None) == (one.method == "occlusion")
+    again = foveal.explain(classifier, images, method=["gradcam", "Occlusion"], target="all", seed=3)
+    assert all(np.array_equal(a.map, b.map) and a.to_dict() == b.to_dict() for a, b in zip(found, again, strict=True))
+    (single, *_) = foveal.explain(classifier, images[1])
+    assert single.target == predicted[1].label
+    np.testing.assert_allclose(
+        single.map,
+        next(one.map for one in found if (one.input, one.target) == (single.input, single.target)),
+        atol=1e-5,
+    )
+
+
+def test_an_ensemble_is_the_mean_of_its_members(images):
+    members = [make_classifier(channels=3, seed=seed) for seed in (0, 1)]
+    whole = together(members)
+    found = foveal.explain(whole, images, target="lime")
+    each = [foveal.explain(member, images, target="lime", judged=False) for member in members]
+    for at, one in enumerate(found):
+        own = [member[at].grid / member[at].grid.max() if member[at].grid.any() else member[at].grid for member in each]
+        np.testing.assert_allclose(one.grid, np.mean(own, axis=0), atol=1e-5)
+        assert one.parameters["members"] == 2
+        assert one.faithfulness.randomised is not None
+        assert one.probability == pytest.approx(np.mean([member[at].probability for member in each]), abs=1e-6)
+    seen = foveal.explain(whole, images, method="occlusion", judged=False)
+    assert all(np.isfinite(one.map).all() for one in seen)
+
+
+def test_the_folder(classifier, images, tmp_path):
+    found = foveal.explain(classifier, images, method=["gradcam", "guided-backprop"])
+    files = write_explanations(found, tmp_path / "out", see_stages(classifier, found))
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {file.name for file in files}
+    assert [file.name for file in files[:3]] == ["explain.html", "sheet.png", "explanations.json"]
+    value = json.loads(files[2].read_text())
+    assert len(value["explanations"]) == 4
+    for entry in value["explanations"]:
+        validate(entry, ENTRY)
+        with Image.open(tmp_path / "out" / entry["file"]) as picture:
+            assert picture.width > 600
+    page = files[0].read_text()
+    assert "default-src" in page
+    assert "http" not in page.replace("http-equiv", "")
+    with pytest.raises(OutputError, match="exists already"):
+        write_explanations(found, tmp_path / "out")
+
+
+def test_a_map_of_zeros_says_so_and_shows_the_picture(classifier, images):
+    (one,) = foveal.explain(classifier, images[0], judged=False)
+    empty = replace(one, map=np.zeros_like(one.map), grid=np.zeros_like(one.grid))
+    assert empty.warnings == (
+        f"The map is zero everywhere: nothing here spoke for {one.target}, so that there is nothing to show.",
+    )
+    assert np.array_equal(empty.overlay(), empty.picture)
+    assert np.array_equal(empty.drawn(), empty.picture)
+    assert "all zero" in str(empty.to_dict()["warnings"]) or empty.is_empty
+    assert "zero everywhere" in empty._repr_html_()
+
+
+def test_names_cannot_break_out_of_the_card_or_the_folder(classifier, tmp_path):
+    evil = tmp_path / "<img src=x onerror=alert(1)>.png"
+    Image.fromarray(np.full((20, 18, 3), 90, np.uint8)).save(evil)
+    found = foveal.explain(classifier, evil, judged=False)
+    assert "<img src=x" not in found._repr_html_()
+    files = write_explanations(found, tmp_path / "out")
+    assert "<img src=x" not in files[0].read_text()
+    assert all(file.parent == tmp_path / "out" for file in files)
+
+
+def test_matplotlib_figures(classifier, images):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (make test-all installs it)")
+    found = foveal.explain(classifier, images, method=["gradcam", "occlusion"], judged=False)
+    assert [axes.get_title() for axes in found[0].figure().axes][2] == found[0].title
+    assert len(found.figure().axes) == 6
+
+
+def test_what_is_refused(classifier, images, tmp_path):
+    with pytest.raises(
+        UsageError, match=r'no class "limes"; the classifier knows apple, lime, plum.*Did you mean "lime"'
+    ):
+        foveal.explain(classifier, images, target="limes")
+    with pytest.raises(UsageError, match=r'"lime" cannot be explained against itself'):
+        foveal.explain(classifier, images, target="lime", against="lime")
+    label = classifier.predict(images[:1])[0].label
+    with pytest.raises(UsageError, match="against itself; name the class to explain"):
+        foveal.explain(classifier, images[:1], against=label)
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"1 of 3 images cannot be used:\n.*bad.png: it is not an image"):
+        foveal.explain(classifier, [*images, bad])
+    assert len(foveal.explain(classifier, [*images, bad], skip_unreadable=True, judged=False)) == 2
+    with pytest.raises(DataError, match="1 of 1 images cannot be used"):
+        foveal.explain(classifier, bad, skip_unreadable=True)
+    engine = replace(classifier, runner=lambda x: np.zeros((len(x), 3), np.float32), engine="onnx")
+    with pytest.raises(
+        UsageError, match=r"Grad-CAM needs the gradients of a network, which the engine onnx does not give"
+    ):
+        foveal.explain(engine, images)
+    assert foveal.explain(engine, images, method="occlusion")[0].faithfulness.randomised is None
+    with pytest.raises(UsageError, match="Name at least one method"):
+        foveal.explain(classifier, images, method=[])
+
+
+def test_the_shortcut_view_of_a_source(classifier, class_folders, tmp_path):
+    view = find_shortcuts(classifier, class_folders)
+    assert view.images == 36
+    assert sum(one.n for one in view.shortcuts.classes) == 36
+    files = view.save(tmp_path / "out")
+    value = json.loads(files[1].read_text())
+    assert value["images"] == 36
+    assert {zone["zone"] for one in value["classes"] for zone in one["zones"]} >= {"border", "corners"}
+    with Image.open(files[0]) as picture:
+        assert picture.width > 600
+    assert view.picture().tobytes() == find_shortcuts(classifier, class_folders).picture().tobytes()
+    (class_folders / "apple" / "00.png").write_bytes(b"cut")
+    with pytest.raises(DataError, match="apple/00"):
+        find_shortcuts(classifier, foveal.load(class_folders))
+
+
+def test_gradients_of_the_users_own_code_go_on(classifier, images):
+    with torch.no_grad():
+        first = foveal.explain(classifier, images, judged=False)
+    with torch.inference_mode():
+        assert len(foveal.explain(classifier, images, method="occlusion", judged=False)) == len(first)
