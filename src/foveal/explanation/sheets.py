@@ -68,13 +68,13 @@ def _sheet(tiles: Sequence[Tile], heading: str, note: str, columns: int, side: i
     font, large = ImageFont.load_default(FONT_SIZE), ImageFont.load_default(HEADING_SIZE)
     letters = max(8, int(side / LETTER))
     titles = [(textwrap.wrap(tile.title, letters), textwrap.wrap(tile.alarm, letters)) for tile in tiles]
-    lines = max((len(title) + len(alarm) for title, alarm in titles), default=0)
     width = max(2 * MARGIN + columns * side + (columns - 1) * GAP, 360)
     head = textwrap.wrap(heading, int((width - 2 * MARGIN) / (LETTER * HEADING_SIZE / FONT_SIZE)))
     foot = textwrap.wrap(note, int((width - 2 * MARGIN) / LETTER))
     top = MARGIN + len(head) * (HEADING_SIZE + 5) + len(foot) * LINE + GAP
-    rows, pitch = math.ceil(len(tiles) / columns), side + lines * LINE + GAP
-    page = Image.new("RGB", (width, top + rows * pitch + MARGIN - GAP), PAPER)
+    rows = [titles[start : start + columns] for start in range(0, len(tiles), columns)]
+    heights = [side + max(len(title) + len(alarm) for title, alarm in row) * LINE + GAP for row in rows]
+    page = Image.new("RGB", (width, top + sum(heights) + MARGIN - GAP), PAPER)
     draw = ImageDraw.Draw(page)
     y = MARGIN
     for words in head:
@@ -84,7 +84,7 @@ def _sheet(tiles: Sequence[Tile], heading: str, note: str, columns: int, side: i
         draw.text((MARGIN, y), words, fill=FAINT, font=font)
         y += LINE
     for at, (tile, (title, alarm)) in enumerate(zip(tiles, titles, strict=True)):
-        left, upper = MARGIN + at % columns * (side + GAP), top + at // columns * pitch
+        left, upper = MARGIN + at % columns * (side + GAP), top + sum(heights[: at // columns])
         small = fitted(tile.picture, side)
         page.paste(small, (left + (side - small.width) // 2, upper + (side - small.height) // 2))
         for row, words in enumerate((*title, *alarm)):
