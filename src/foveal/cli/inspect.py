@@ -1,4 +1,4 @@
-"""foveal inspect: what a network is made of, as a table, a drawing, or beside others."""
+"""foveal inspect: what a network is made of, as a table, a drawing, or beside others; what a trained one has learnt."""
 
 from __future__ import annotations
 
@@ -41,11 +41,38 @@ def inspect(
     ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Several networks beside each other.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    filters: Annotated[
+        bool, typer.Option("--filters", help="Draw a trained classifier's filters instead, into filters.png.")
+    ] = False,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="An image: draw its maps before and after the non-linearity instead, into maps.png.",
+            metavar="IMAGE",
+            show_default=False,
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Of --filters and --maps: the stage or module (default: the first convolution).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder of their files, none of which may exist.")] = Path(),
     trust: Trust = None,
 ) -> None:
     """Read a network: its layers, stages, parameters, multiply-adds, memory and receptive field; or draw it."""
     from foveal.errors import OutputError, UsageError
 
+    if filters or maps is not None:
+        if compare or as_json or svg is not None or input or classes or model_option or len(networks) > 1:
+            raise UsageError(
+                "--filters and --maps take one classifier, and of the other options --stage, --out, --trust."
+            )
+        from foveal.workflows.look_inside import look_inside
+
+        for file in look_inside(networks[0], filters=filters, maps=maps, stage=stage, out=out, trust=trust):
+            typer.echo(f"written         {file}")
+        return
+    if stage is not None:
+        raise UsageError("--stage says whose --filters or --maps are drawn; ask for one of them.")
     if len(networks) > 1 and not compare:
         raise UsageError("Several networks are set beside each other with --compare.")
     if compare and (svg is not None or len(networks) < 2):

@@ -1,0 +1,59 @@
+"""foveal inspect --filters and --maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from small_classifiers import make_classifier
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a small classifier and an image."""
+    folder = tmp_path_factory.mktemp("inside")
+    make_classifier(3).save(folder / "fruit")
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "image.png")
+    return folder
+
+
+def test_filters_and_maps_are_written_and_named(foveal_cli, place, tmp_path):
+    done = foveal_cli("inspect", place / "fruit", "--filters", "--maps", place / "image.png", "--out", tmp_path / "new")
+    assert done.code == 0, done.err
+    files = [tmp_path / "new" / name for name in ("filters.png", "maps.png")]
+    assert done.out.splitlines() == [f"written         {file}" for file in files]
+    for file in files:
+        with Image.open(file) as page:
+            assert page.width > 1000
+    assert sorted(one.name for one in (tmp_path / "new").iterdir()) == ["filters.png", "maps.png"]
+    again = foveal_cli("inspect", place / "fruit", "--maps", place / "image.png", "--out", tmp_path / "new")
+    assert (again.code, again.err) == (6, f"foveal: {files[1]} exists already; choose another --out.\n")
+
+
+def test_a_later_stage_takes_more_pages(foveal_cli, place, tmp_path):
+    done = foveal_cli("inspect", place / "fruit", "--filters", "--stage", "block2", "--out", tmp_path)
+    assert done.code == 0, done.err
+    names = [line.rsplit("/", 1)[1] for line in done.out.splitlines()]
+    assert names[:3] == ["filters.png", "filters-2.png", "filters-3.png"]
+    assert sorted(names) == sorted(one.name for one in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("resnet18", "--filters"), 2, "whose weights are not trained"),
+        (("FRUIT", "--filters", "--json"), 2, "--filters and --maps take one classifier"),
+        (("FRUIT", "--stage", "block1"), 2, "ask for one of them"),
+        (("FRUIT", "--filters", "--stage", "block9"), 2, 'no stage or module "block9"'),
+        (("FRUIT", "--maps", "nowhere.png"), 3, "nowhere.png cannot be used"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(foveal_cli, place, tmp_path, monkeypatch, arguments, code, says):
+    monkeypatch.chdir(tmp_path)
+    done = foveal_cli("inspect", *[place / "fruit" if one == "FRUIT" else one for one in arguments])
+    assert (done.code, done.out) == (code, "")
+    assert says in done.err
+    assert done.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
