@@ -1,4 +1,4 @@
-"""foveal inspect --filters and --maps."""
+"""foveal inspect --filters, --maps and --maximise."""
 
 from __future__ import annotations
 
@@ -40,13 +40,20 @@ def test_a_later_stage_takes_more_pages(foveal_cli, place, tmp_path):
     assert sorted(names) == sorted(one.name for one in tmp_path.iterdir())
 
 
+def test_units_are_maximised(foveal_cli, place, tmp_path):
+    done = foveal_cli("inspect", place / "fruit", "--maximise", "0-1,3", "--stage", "block1", "--out", tmp_path)
+    assert (done.code, done.out) == (0, f"written         {tmp_path / 'maximise.png'}\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (("resnet18", "--filters"), 2, "whose weights are not trained"),
-        (("FRUIT", "--filters", "--json"), 2, "--filters and --maps take one classifier"),
+        (("FRUIT", "--filters", "--json"), 2, "Pictures are of one classifier"),
         (("FRUIT", "--stage", "block1"), 2, "ask for one of them"),
         (("FRUIT", "--filters", "--stage", "block9"), 2, 'no stage or module "block9"'),
+        (("FRUIT", "--maximise", "2-0"), 2, "--maximise takes numbers from 0"),
+        (("FRUIT", "--maximise", "0-3"), 2, "no unit 3 in the answer, which has 3: 0 to 2."),
         (("FRUIT", "--maps", "nowhere.png"), 3, "nowhere.png cannot be used"),
     ],
 )

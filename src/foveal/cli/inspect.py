@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli.completion import complete_model
-from foveal.cli.parsing import Trust, parse_input, parse_pairs
+from foveal.cli.parsing import Trust, parse_input, parse_pairs, parse_units
 
 WIDE = 200  # columns where the output goes into a file or another program
 
@@ -52,27 +52,36 @@ def inspect(
             show_default=False,
         ),
     ] = None,
-    stage: Annotated[
-        str | None, typer.Option(help="Of --filters and --maps: the stage or module (default: the first convolution).")
+    maximise: Annotated[
+        str | None,
+        typer.Option(
+            help="Channels of --stage, else classes: draw an image made to excite each instead, into maximise.png.",
+            metavar="0-7,12",
+            show_default=False,
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The folder of their files, none of which may exist.")] = Path(),
+    stage: Annotated[
+        str | None,
+        typer.Option(help="The stage or module to draw (default: the first convolution; of --maximise the classes)."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder of the pictures, none of which may exist.")] = Path(),
     trust: Trust = None,
 ) -> None:
     """Read a network: its layers, stages, parameters, multiply-adds, memory and receptive field; or draw it."""
     from foveal.errors import OutputError, UsageError
 
-    if filters or maps is not None:
+    if filters or maps is not None or maximise is not None:
         if compare or as_json or svg is not None or input or classes or model_option or len(networks) > 1:
-            raise UsageError(
-                "--filters and --maps take one classifier, and of the other options --stage, --out, --trust."
-            )
+            raise UsageError("Pictures are of one classifier, and go with --stage, --out and --trust alone.")
+        units = parse_units(maximise) if maximise is not None else ()
         from foveal.workflows.look_inside import look_inside
 
-        for file in look_inside(networks[0], filters=filters, maps=maps, stage=stage, out=out, trust=trust):
+        files = look_inside(networks[0], filters=filters, maps=maps, maximise=units, stage=stage, out=out, trust=trust)
+        for file in files:
             typer.echo(f"written         {file}")
         return
     if stage is not None:
-        raise UsageError("--stage says whose --filters or --maps are drawn; ask for one of them.")
+        raise UsageError("--stage says what --filters, --maps or --maximise draw; ask for one of them.")
     if len(networks) > 1 and not compare:
         raise UsageError("Several networks are set beside each other with --compare.")
     if compare and (svg is not None or len(networks) < 2):

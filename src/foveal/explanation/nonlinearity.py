@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from foveal.errors import UsageError
-from foveal.explanation.capture import unknown_module
 from foveal.explanation.filters import convolutions, listed_briefly
+from foveal.explanation.stages import module_of
 from foveal.models.anatomy import inspect_network
 from foveal.models.anatomy.receptive_field import CONVOLUTIONS
 from foveal.models.anatomy.trace import Node, Trace
@@ -61,11 +61,7 @@ def find_rectified(network: nn.Module, stage: str | None, image: tuple[int, int,
         raise UsageError(f"This network ({type(network).__name__}) has no convolution, so it has no maps to show.")
     if stage is None:
         return found[0]
-    named = getattr(network, "stages", None)
-    stages: dict[str, str] = dict(named) if isinstance(named, dict) else {}
-    module = stages.get(stage, stage)
-    if not module or module not in dict(network.named_modules()):
-        raise UsageError(unknown_module(network, stage, tuple(stages)))
+    module = module_of(network, stage)
     inside = [one for one in found if _lies_in(one.convolution, module)]
     beside = [one for one in found if any(part and part.name == module for part in (*one.between, one.after))]
     if not inside and not beside:

@@ -1,7 +1,8 @@
-"""Looking inside a classifier: pictures of its filters and of what they make of an image."""
+"""Looking inside a classifier: pictures of its filters, of what they make of an image, and of what excites them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from foveal.classifier.inputs import Input, opened
 from foveal.errors import DataError, UsageError
 from foveal.explanation.feature_maps import feature_maps
 from foveal.explanation.filters import filters as filters_of
+from foveal.explanation.maximisation import maximise as maximised
 from foveal.explanation.nonlinearity import find_rectified
 from foveal.files import replacing
 from foveal.preprocess import UnreadableImageError
@@ -27,6 +29,7 @@ def look_inside(
     *,
     filters: bool = False,
     maps: Input | None = None,
+    maximise: Sequence[int] = (),
     stage: str | None = None,
     out: str | Path = ".",
     trust: str | None = None,
@@ -39,32 +42,40 @@ def look_inside(
         classifier: a `Classifier`, or the path of one or of a run.
         filters: draw the weights of a convolution, ``filters.png``.
         maps: an image, whose maps are drawn before and after the non-linearity, ``maps.png``.
-        stage: whose convolution, by the paper's name or a module's; the first convolution by default.
+        maximise: channels of the stage, or without one classes: draw an image made to excite each, ``maximise.png``.
+        stage: by the paper's name or a module's: whose convolution, or whose channels; by default the first
+            convolution, and the classes.
         out: a folder for the files, of which none may exist.
         trust: the builder that the classifier's file may run, see `Classifier.load`.
 
     Raises:
         UsageError: when nothing is asked for, for the name of a network, which has no trained weights, or for a stage
-            without a convolution. DataError: for an image that cannot be read. OutputError: when a file exists already.
+            without a convolution, or a unit that there is not.
+        DataError: for an image that cannot be read.
+        OutputError: when a file exists already.
         ClassifierError: when the path is of no classifier.
     """
-    asked = [stem for stem, wanted in (("filters", filters), ("maps", maps is not None)) if wanted]
+    wanted = {"filters": filters, "maps": maps is not None, "maximise": bool(maximise)}
+    asked = [stem for stem, is_wanted in wanted.items() if is_wanted]
     if not asked:
-        raise UsageError("Ask for filters, or for the maps of an image.")
+        raise UsageError("Ask for filters, for the maps of an image, or for units to maximise.")
     folder = Path(out)
     for stem in asked:
         refuse_existing_file(folder / f"{stem}.png")
     refuse_unwritable(folder)
     trained = _opened(classifier, trust)
     seen = trained.preprocess
+    size = (seen.channels, seen.height, seen.width)
     pages: dict[str, list[Image.Image]] = {}
     if filters:
-        size = (seen.channels, seen.height, seen.width)
         layer = find_rectified(trained.network, stage, size).convolution.name
         pages["filters"] = filters_of(trained.network, layer).sheets()
     if maps is not None:
         pixels, x = _prepared(trained, maps)
         pages["maps"] = feature_maps(trained.network, x, stage).sheets(pixels)
+    if maximise:
+        found = maximised(trained.network, maximise, size, stage=stage, mean=seen.mean, std=seen.std)
+        pages["maximise"] = found.sheets(trained.classes)
     return _written(pages, folder)
 
 
