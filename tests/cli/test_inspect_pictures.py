@@ -1,4 +1,4 @@
-"""foveal inspect --filters, --maps and --maximise."""
+"""foveal inspect --filters, --maps, --maximise, --excite and --similarity."""
 
 from __future__ import annotations
 
@@ -45,15 +45,32 @@ def test_units_are_maximised(foveal_cli, place, tmp_path):
     assert (done.code, done.out) == (0, f"written         {tmp_path / 'maximise.png'}\n")
 
 
+def test_exciting_images_are_found_and_damaged_ones_said(foveal_cli, place, tmp_path):
+    source = tmp_path / "data"
+    for at, label in enumerate("ab"):
+        (source / label).mkdir(parents=True)
+        Image.new("RGB", (9, 9), (90 * at, 40, 200)).save(source / label / "image.png")
+    (source / "a" / "damaged.png").write_bytes(b"no picture")
+    done = foveal_cli("inspect", place / "fruit", "--excite", 2, "--data", source, "--out", tmp_path / "new")
+    assert (done.code, done.out) == (0, f"written         {tmp_path / 'new' / 'excite.png'}\n")
+    assert "damaged.png is left out" in done.err
+
+
+def test_the_likeness_of_stages_is_drawn(foveal_cli, place, tmp_path):
+    done = foveal_cli("inspect", place / "fruit", "--similarity", "digits", "--out", tmp_path)
+    assert (done.code, done.out) == (0, f"written         {tmp_path / 'similarity.png'}\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (("resnet18", "--filters"), 2, "whose weights are not trained"),
         (("FRUIT", "--filters", "--json"), 2, "Pictures are of one classifier"),
-        (("FRUIT", "--stage", "block1"), 2, "ask for one of them"),
+        (("FRUIT", "--stage", "block1"), 2, "ask for one."),
         (("FRUIT", "--filters", "--stage", "block9"), 2, 'no stage or module "block9"'),
         (("FRUIT", "--maximise", "2-0"), 2, "--maximise takes numbers from 0"),
         (("FRUIT", "--maximise", "0-3"), 2, "no unit 3 in the answer, which has 3: 0 to 2."),
+        (("FRUIT", "--excite", "1"), 2, "the data to look for its images in go together"),
         (("FRUIT", "--maps", "nowhere.png"), 3, "nowhere.png cannot be used"),
     ],
 )

@@ -60,9 +60,30 @@ def inspect(
             show_default=False,
         ),
     ] = None,
+    excite: Annotated[
+        int | None,
+        typer.Option(
+            help="A channel of --stage: draw the images of --data that excite it most instead, into excite.png.",
+            metavar="UNIT",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Of --excite: a source of images, as `foveal train` takes.")] = None,
+    similarity: Annotated[
+        str | None,
+        typer.Option(
+            help="A source of images: draw how alike the stages are over them instead, into similarity.png.",
+            metavar="SOURCE",
+            show_default=False,
+        ),
+    ] = None,
     stage: Annotated[
         str | None,
-        typer.Option(help="The stage or module to draw (default: the first convolution; of --maximise the classes)."),
+        typer.Option(
+            help="The stage or module to draw (default: the first convolution; of --maximise the classes; of --excite "
+            "the last map)."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of the pictures, none of which may exist.")] = Path(),
     trust: Trust = None,
@@ -70,18 +91,29 @@ def inspect(
     """Read a network: its layers, stages, parameters, multiply-adds, memory and receptive field; or draw it."""
     from foveal.errors import OutputError, UsageError
 
-    if filters or maps is not None or maximise is not None:
+    if filters or maps is not None or maximise is not None or excite is not None or similarity is not None:
         if compare or as_json or svg is not None or input or classes or model_option or len(networks) > 1:
-            raise UsageError("Pictures are of one classifier, and go with --stage, --out and --trust alone.")
+            raise UsageError("Pictures are of one classifier, and go with --data, --stage, --out and --trust alone.")
         units = parse_units(maximise) if maximise is not None else ()
         from foveal.workflows.look_inside import look_inside
 
-        files = look_inside(networks[0], filters=filters, maps=maps, maximise=units, stage=stage, out=out, trust=trust)
+        files = look_inside(
+            networks[0],
+            filters=filters,
+            maps=maps,
+            maximise=units,
+            excite=excite,
+            data=data,
+            similarity=similarity,
+            stage=stage,
+            out=out,
+            trust=trust,
+        )
         for file in files:
             typer.echo(f"written         {file}")
         return
-    if stage is not None:
-        raise UsageError("--stage says what --filters, --maps or --maximise draw; ask for one of them.")
+    if stage is not None or data is not None:
+        raise UsageError("--stage and --data say what --filters, --maps, --maximise or --excite draw; ask for one.")
     if len(networks) > 1 and not compare:
         raise UsageError("Several networks are set beside each other with --compare.")
     if compare and (svg is not None or len(networks) < 2):
