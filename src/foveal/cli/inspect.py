@@ -1,4 +1,4 @@
-"""foveal inspect: what a network is made of, as a table, a drawing, or beside others."""
+"""foveal inspect: what a network is made of, as a table, a drawing, or beside others; what a trained one has learnt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from foveal.cli.completion import complete_model
-from foveal.cli.parsing import Trust, parse_input, parse_pairs
+from foveal.cli.parsing import Trust, parse_input, parse_pairs, parse_units
 
 WIDE = 200  # columns where the output goes into a file or another program
 
@@ -41,11 +41,79 @@ def inspect(
     ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Several networks beside each other.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead.")] = False,
+    filters: Annotated[
+        bool, typer.Option("--filters", help="Draw a trained classifier's filters instead, into filters.png.")
+    ] = False,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="An image: draw its maps before and after the non-linearity instead, into maps.png.",
+            metavar="IMAGE",
+            show_default=False,
+        ),
+    ] = None,
+    maximise: Annotated[
+        str | None,
+        typer.Option(
+            help="Channels of --stage, else classes: draw an image made to excite each instead, into maximise.png.",
+            metavar="0-7,12",
+            show_default=False,
+        ),
+    ] = None,
+    excite: Annotated[
+        int | None,
+        typer.Option(
+            help="A channel of --stage: draw the images of --data that excite it most instead, into excite.png.",
+            metavar="UNIT",
+            min=0,
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="Of --excite: a source of images, as `foveal train` takes.")] = None,
+    similarity: Annotated[
+        str | None,
+        typer.Option(
+            help="A source of images: draw how alike the stages are over them instead, into similarity.png.",
+            metavar="SOURCE",
+            show_default=False,
+        ),
+    ] = None,
+    stage: Annotated[
+        str | None,
+        typer.Option(
+            help="The stage or module to draw (default: the first convolution; of --maximise the classes; of --excite "
+            "the last map)."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder of the pictures, none of which may exist.")] = Path(),
     trust: Trust = None,
 ) -> None:
     """Read a network: its layers, stages, parameters, multiply-adds, memory and receptive field; or draw it."""
     from foveal.errors import OutputError, UsageError
 
+    if filters or maps is not None or maximise is not None or excite is not None or similarity is not None:
+        if compare or as_json or svg is not None or input or classes or model_option or len(networks) > 1:
+            raise UsageError("Pictures are of one classifier, and go with --data, --stage, --out and --trust alone.")
+        units = parse_units(maximise) if maximise is not None else ()
+        from foveal.workflows.look_inside import look_inside
+
+        files = look_inside(
+            networks[0],
+            filters=filters,
+            maps=maps,
+            maximise=units,
+            excite=excite,
+            data=data,
+            similarity=similarity,
+            stage=stage,
+            out=out,
+            trust=trust,
+        )
+        for file in files:
+            typer.echo(f"written         {file}")
+        return
+    if stage is not None or data is not None:
+        raise UsageError("--stage and --data say what --filters, --maps, --maximise or --excite draw; ask for one.")
     if len(networks) > 1 and not compare:
         raise UsageError("Several networks are set beside each other with --compare.")
     if compare and (svg is not None or len(networks) < 2):

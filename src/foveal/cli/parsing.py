@@ -81,6 +81,18 @@ def _numbers(text: str, most: int) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
+def parse_units(text: str) -> tuple[int, ...]:
+    """Return (0, 1, 2, 9) for ``0-2,9``; UsageError otherwise."""
+    units: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = (first, last) if dash else (first, first)
+        if not all(one.isdecimal() and len(one) < 7 for one in ends) or int(ends[0]) > int(ends[1]):
+            raise UsageError(f'--maximise takes numbers from 0, as 0-7 or 0-2,9, not "{text}".')
+        units += range(int(ends[0]), int(ends[1]) + 1)
+    return tuple(dict.fromkeys(units))
+
+
 def parse_pairs(words: Sequence[str], option: str) -> dict[str, str]:
     """Return name → value for words like ``activation=relu``; UsageError for a word without ``=``."""
     pairs: dict[str, str] = {}

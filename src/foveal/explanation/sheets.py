@@ -18,7 +18,7 @@ LETTER = 6.4  # mean width of a letter in pixels, by which titles are broken int
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """A picture and what it is called. `alarm` is written under the title, in another colour."""
+    """A picture and what it is called; the title's line breaks are kept. `alarm` follows it in another colour."""
 
     picture: np.ndarray  # uint8 (h, w, 3), or (h, w) grey
     title: str = ""
@@ -63,11 +63,15 @@ def fitted(picture: np.ndarray, side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
+def _lines(text: str, letters: int) -> list[str]:
+    return [line for part in text.split("\n") for line in textwrap.wrap(part, letters)]
+
+
 def _sheet(tiles: Sequence[Tile], heading: str, note: str, columns: int, side: int) -> Image.Image:
     columns = max(1, min(columns, len(tiles)))
     font, large = ImageFont.load_default(FONT_SIZE), ImageFont.load_default(HEADING_SIZE)
     letters = max(8, int(side / LETTER))
-    titles = [(textwrap.wrap(tile.title, letters), textwrap.wrap(tile.alarm, letters)) for tile in tiles]
+    titles = [(_lines(tile.title, letters), textwrap.wrap(tile.alarm, letters)) for tile in tiles]
     width = max(2 * MARGIN + columns * side + (columns - 1) * GAP, 360)
     head = textwrap.wrap(heading, int((width - 2 * MARGIN) / (LETTER * HEADING_SIZE / FONT_SIZE)))
     foot = textwrap.wrap(note, int((width - 2 * MARGIN) / LETTER))

@@ -61,16 +61,13 @@ def find_stage(network: nn.Module, which: str | int | None, image: tuple[int, in
     if which is None:
         return last_map(network, image)
     anatomy = inspect_network(network, *image)
-    stages = {name: module for module, name in _names(network).items()}
     if isinstance(which, int):
         places = map_stages(network, image)
         if not -len(places) <= which < len(places):
             names = ", ".join(f"{at} {one.name}" for at, one in enumerate(places))
             raise UsageError(f"There is no stage {which}; choose {names or 'a module'}.")
         return places[which]
-    module = stages.get(which, which)
-    if module not in dict(network.named_modules()) or not module:
-        raise UsageError(unknown_module(network, which, tuple(stages)))
+    module = module_of(network, which)
     end = anatomy.trace.ends.get(module)
     if end is None:
         raise UsageError(f'The module "{which}" takes no part in what the network answers; choose another stage.')
@@ -79,6 +76,15 @@ def find_stage(network: nn.Module, which: str | int | None, image: tuple[int, in
         maps = ", ".join(one.name for one in map_stages(network, image))
         raise UsageError(f'The stage "{which}" has no map of the image; choose {maps or BLACK_BOX}.')
     return Place(which, module, node.shape)  # type: ignore[arg-type]
+
+
+def module_of(network: nn.Module, stage: str) -> str:
+    """Return the module whose output `stage` is: its paper's name, or the module's own; UsageError for neither."""
+    stages = {name: module for module, name in _names(network).items()}
+    module = stages.get(stage, stage)
+    if not module or module not in dict(network.named_modules()):
+        raise UsageError(unknown_module(network, stage, tuple(stages)))
+    return module
 
 
 def _is_map(node: Node) -> bool:

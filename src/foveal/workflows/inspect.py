@@ -52,7 +52,7 @@ def inspect(
             that does not go with what was given.
         ClassifierError: when the path is of no classifier.
     """
-    if isinstance(network, str) and (is_foreign(network) or not _is_path(network)):
+    if isinstance(network, str) and names_an_architecture(network):
         return _of_name(network, input, classes, options)
     if classes is not None or options:
         raise UsageError("Classes and model options are for a network that is built by its name; this one is as it is.")
@@ -62,6 +62,11 @@ def inspect(
         where = network.path if isinstance(network, Run) else Path(network)
         network = Classifier.load(where, device="cpu", trust=trust)
     return _of_classifier(network, input)
+
+
+def names_an_architecture(text: str) -> bool:
+    """Whether `text` is the name of a network that can be built, not the path of a classifier."""
+    return is_foreign(text) or not _is_path(text)
 
 
 def _is_path(text: str) -> bool:

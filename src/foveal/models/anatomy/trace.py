@@ -9,7 +9,7 @@ since it asks values of its tensors, runs one black image on its own device inst
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType
 from typing import Any
@@ -77,13 +77,29 @@ class Trace:
 
 def trace(network: nn.Module, channels: int, height: int, width: int) -> Trace:
     """Return what one image of zeros (1, channels, height, width) passes. The network is left as it was found."""
+    shape = (1, channels, height, width)
     try:
-        return _run(_without_data(network), channels, height, width, torch.device("meta"))
+        return _run(_without_data(network), _zeros(network, shape, torch.device("meta")))
     except CANNOT_COPY:
         first = next(network.parameters(), None)
         if first is not None and first.is_meta:
             raise
-        return _run(network, channels, height, width, torch.device("cpu") if first is None else first.device)
+        return _run(network, _zeros(network, shape, torch.device("cpu") if first is None else first.device))
+
+
+def values(network: nn.Module, x: Tensor, nodes: Iterable[Node]) -> dict[int, Tensor]:
+    """Return what `nodes` of the trace of `network` give for one image `x` (1, C, H, W), by their index.
+
+    Layers and functions alike; a copy is kept of each at once, before an in-place layer writes over it. The network
+    is left as `trace` leaves it. ValueError where it takes another way for this image than it took in the trace.
+    """
+    wanted = {one.index: one for one in nodes}
+    kept: dict[int, Tensor] = {}
+    passed = _run(network, x, kept, frozenset(wanted)).nodes
+    for index, node in wanted.items():
+        if index not in kept or (passed[index].name, passed[index].type) != (node.name, node.type):
+            raise ValueError(f"{node.name} is not where the trace found it")
+    return kept
 
 
 def refusal(network: nn.Module, channels: int, height: int, width: int) -> str | None:
@@ -120,10 +136,15 @@ def _emptied(tensor: Tensor) -> Tensor:
     return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
-def _run(network: nn.Module, channels: int, height: int, width: int, device: torch.device) -> Trace:
+def _zeros(network: nn.Module, shape: tuple[int, ...], device: torch.device) -> Tensor:
     floats = [one.dtype for one in network.parameters() if one.is_floating_point()]
-    image = torch.zeros(1, channels, height, width, device=device, dtype=floats[0] if floats else torch.float32)
-    tracer = _Tracer(network, image)
+    return torch.zeros(shape, device=device, dtype=floats[0] if floats else torch.float32)
+
+
+def _run(
+    network: nn.Module, image: Tensor, kept: dict[int, Tensor] | None = None, wanted: frozenset[int] = frozenset()
+) -> Trace:
+    tracer = _Tracer(network, image, {} if kept is None else kept, wanted)
     training = [module for module in network.modules() if module.training]
     handles = tracer.listen(network)
     try:
@@ -167,8 +188,9 @@ class _Open:
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __init__(self, network: nn.Module, image: Tensor) -> None:
+    def __init__(self, network: nn.Module, image: Tensor, kept: dict[int, Tensor], wanted: frozenset[int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.kept, self.wanted = kept, wanted  # copies of what the wanted nodes gave
         self.names = {id(module): name for name, module in network.named_modules()}
         self.sizes = {name: one.numel() for name, one in network.named_parameters()}
         self.flows: dict[int, _Flow] = {
@@ -296,6 +318,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if storage not in self.storages:
                 self.storages.add(storage)
                 written = output.numel() * output.element_size()
+            if place.index in self.wanted:
+                self.kept[place.index] = output.clone()
         fresh = place.parameters - self.used
         self.used |= place.parameters
         self.nodes[place.index] = Node(

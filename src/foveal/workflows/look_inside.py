@@ -1,0 +1,191 @@
+"""Looking inside a classifier: pictures of its filters, of what they make of an image, and of what excites them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from foveal.classifier import Classifier
+from foveal.classifier.inputs import Input, opened
+from foveal.data.dataset import Dataset
+from foveal.data.load import load
+from foveal.errors import DataError, UsageError
+from foveal.explanation.exciting import exciting
+from foveal.explanation.feature_maps import feature_maps
+from foveal.explanation.filters import filters as filters_of
+from foveal.explanation.maximisation import maximise as maximised
+from foveal.explanation.nonlinearity import find_rectified
+from foveal.explanation.similarity import similarity as likeness
+from foveal.files import replacing
+from foveal.preprocess import Preprocess, UnreadableImageError
+from foveal.progress import Progress
+from foveal.run import Run
+from foveal.workflows.inspect import names_an_architecture
+from foveal.workflows.place import refuse_existing_file, refuse_unwritable
+
+BATCH = 64  # images held at once
+
+
+def look_inside(
+    classifier: str | Path | Run | Classifier,
+    *,
+    filters: bool = False,
+    maps: Input | None = None,
+    maximise: Sequence[int] = (),
+    excite: int | None = None,
+    data: object | None = None,
+    similarity: object | None = None,
+    stage: str | None = None,
+    out: str | Path = ".",
+    trust: str | None = None,
+    progress: bool = True,
+) -> tuple[Path, ...]:
+    """Draw the inside of a classifier into PNG files; return them, in order.
+
+    What takes more than a page goes on in ``filters-2.png``, and so on.
+
+    Args:
+        classifier: a `Classifier`, or the path of one or of a run.
+        filters: draw the weights of a convolution, ``filters.png``.
+        maps: an image, whose maps are drawn before and after the non-linearity, ``maps.png``.
+        maximise: channels of the stage, or without one classes: draw an image made to excite each, ``maximise.png``.
+        excite: a channel of the stage: draw the images of `data` that excite it most, ``excite.png``.
+        data: anything that `foveal.load` takes.
+        similarity: likewise: draw how alike the stages are in what they tell of these images, ``similarity.png``.
+        stage: by the paper's name or a module's: whose convolution, or whose channels; by default the first
+            convolution, for `maximise` the classes, for `excite` the last map before pooling.
+        out: a folder for the files, of which none may exist.
+        trust: the builder that the classifier's file may run, see `Classifier.load`.
+        progress: whether to show progress on standard error.
+
+    Raises:
+        UsageError: when nothing is asked for, for the name of a network, which has no trained weights, or for a stage
+            without a convolution, or a unit that there is not.
+        DataError: for an image that cannot be read.
+        OutputError: when a file exists already.
+        ClassifierError: when the path is of no classifier.
+    """
+    stems = {
+        "filters": filters,
+        "maps": maps is not None,
+        "maximise": bool(maximise),
+        "excite": excite is not None,
+        "similarity": similarity is not None,
+    }
+    asked = [stem for stem, wanted in stems.items() if wanted]
+    if not asked:
+        raise UsageError("Ask for filters, maps, units to maximise, one to excite, or similarity.")
+    if (excite is None) != (data is None):
+        raise UsageError("A unit to excite and the data to look for its images in go together.")
+    folder = Path(out)
+    for stem in asked:
+        refuse_existing_file(folder / f"{stem}.png")
+    refuse_unwritable(folder)
+    trained = _opened(classifier, trust)
+    seen = trained.preprocess
+    size = (seen.channels, seen.height, seen.width)
+    pages: dict[str, list[Image.Image]] = {}
+    if filters:
+        layer = find_rectified(trained.network, stage, size).convolution.name
+        pages["filters"] = filters_of(trained.network, layer).sheets()
+    if maps is not None:
+        pixels, x = _prepared(trained, maps)
+        pages["maps"] = feature_maps(trained.network, x, stage).sheets(pixels)
+    if maximise:
+        found = maximised(trained.network, maximise, size, stage=stage, mean=seen.mean, std=seen.std)
+        pages["maximise"] = found.sheets(trained.classes)
+    if excite is not None:
+        with Progress(silent=not progress) as display:
+            pages["excite"] = _exciting(trained, excite, stage, load(data, progress=display), display)
+    if similarity is not None:
+        with Progress(silent=not progress) as display:
+            batches = (
+                pixels for _, pixels in _batches(load(similarity, progress=display), seen, display, shuffled=True)
+            )
+            pages["similarity"] = [likeness(trained.network, size, batches, normalise=seen.normalise).picture()]
+    return _written(pages, folder)
+
+
+def _opened(classifier: str | Path | Run | Classifier, trust: str | None) -> Classifier:
+    if isinstance(classifier, Classifier):
+        return classifier
+    if isinstance(classifier, str) and names_an_architecture(classifier):
+        raise UsageError(
+            f"{classifier} is the name of a network, whose weights are not trained; "
+            "name a classifier or a run to see what it has learnt."
+        )
+    return Classifier.load(classifier.path if isinstance(classifier, Run) else classifier, device="cpu", trust=trust)
+
+
+def _prepared(classifier: Classifier, image: Input) -> tuple[np.ndarray, Tensor]:
+    """Return `image` as uint8 pixels (H, W, C) as the network takes it, and normalised (1, C, H, W)."""
+    try:
+        pixels = classifier.preprocess.geometry(opened(image)[0])
+    except UnreadableImageError as error:
+        name = image if isinstance(image, str | Path) else "The image"
+        raise DataError(f"{name} cannot be used: {error}.") from error
+    batch = torch.from_numpy(pixels[None].copy())  # (1, H, W, C)
+    return pixels, classifier.preprocess.normalise(batch)
+
+
+def _exciting(
+    classifier: Classifier, unit: int, stage: str | None, dataset: Dataset, progress: Progress
+) -> list[Image.Image]:
+    seen = classifier.preprocess
+    found = exciting(
+        classifier.network,
+        unit,
+        stage,
+        (seen.channels, seen.height, seen.width),
+        _batches(dataset, seen, progress),
+        normalise=seen.normalise,
+    )
+
+    def name(row: int) -> str:
+        label = int(dataset.labels[row])
+        known = f"{dataset.classes[label]} · " if label >= 0 else ""
+        return known + str(dataset.record_ids[row]).rsplit("/", 1)[-1]
+
+    return found.sheets(name)
+
+
+def _batches(
+    dataset: Dataset, preprocess: Preprocess, progress: Progress, *, shuffled: bool = False
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows and pixels (B, H, W, C) of all images that can be read, a batch at a time; say which cannot.
+
+    Shuffled, always alike, where a batch must not be of one class, as a source that is ordered by class gives them.
+    """
+    order = np.random.default_rng(0).permutation(len(dataset)) if shuffled else np.arange(len(dataset))
+    quiet, shape = Progress(silent=True), (preprocess.height, preprocess.width, preprocess.channels)
+    with progress.stage("looking at images", len(dataset)) as shown:
+        for start in range(0, len(dataset), BATCH):
+            rows = order[start : start + BATCH]
+            pixels = np.zeros((len(rows), *shape), np.uint8)
+            failed = dataset.images.decode(rows, preprocess, pixels, quiet)
+            for row, reason in failed.items():
+                progress.line(f"note: {dataset.record_ids[row]} is left out: {reason}")
+            good = ~np.isin(rows, list(failed))
+            if good.any():
+                yield rows[good], pixels[good]
+            shown.advance(len(rows))
+
+
+def _written(pages: dict[str, list[Image.Image]], folder: Path) -> tuple[Path, ...]:
+    """Write the pages of each stem as ``stem.png``, ``stem-2.png``, …, none of which may exist; return the files."""
+    files = {
+        folder / (f"{stem}.png" if at == 1 else f"{stem}-{at}.png"): page
+        for stem, found in pages.items()
+        for at, page in enumerate(found, start=1)
+    }
+    for file in files:
+        refuse_existing_file(file)
+    for file, page in files.items():
+        with replacing(file) as temporary:
+            page.save(temporary, "PNG")
+    return tuple(files)
