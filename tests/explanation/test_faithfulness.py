@@ -88,8 +88,8 @@ def test_every_warning_and_none():
     bad = Faithfulness(0.5, 0.5, 0.4, 0.5, 0.6, 0.2, 0.9, -0.1, ("HiResCAM", "Layer-CAM"))
     said = " ".join(bad.warnings())
     for words in (
-        "lowers the probability no more than covering other places does (deletion 0.50, moved elsewhere 0.50)",
-        "raises the probability no more than showing other places does (insertion 0.40, moved elsewhere 0.50)",
+        "lowers the probability no more than covering other places does (deletion 0.50, moved elsewhere down to 0.50)",
+        "raises the probability no more than showing other places does (insertion 0.40, moved elsewhere up to 0.50)",
         "changes under noise that is hardly seen (rank correlation 0.20)",
         "Other methods mark other places (HiResCAM, Layer-CAM: rank correlation -0.10)",
     ):

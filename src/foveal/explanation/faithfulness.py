@@ -24,10 +24,10 @@ AGREES = 0.1  # rank correlation with other methods' maps below which they are s
 class Faithfulness:
     """The figures of one map; None where one was not, or could not be, measured.
 
-    `deletion` and `insertion` are areas of Petsiuk et al. 2018, the `moved_` ones those of the same map elsewhere
-    (see `deletion.py`). `sparsity` is the Gini index. The others are Spearman's rank correlation of the map with
-    that of the same image under slight noise (`stability`), with that of the network after its weights were shuffled
-    (`randomised`: Adebayo et al. 2018), and with those of other methods (`agreement`).
+    `deletion` and `insertion` are areas of Petsiuk et al. 2018, the `moved_` ones the best of the same map moved
+    elsewhere (see `deletion.py`). `sparsity` is the Gini index. The others are Spearman's rank correlation of the map
+    with that of the same image under slight noise (`stability`), with that of the network after its weights were
+    shuffled (`randomised`: Adebayo et al. 2018), and with those of other methods (`agreement`).
     """
 
     deletion: float | None = None
@@ -46,12 +46,12 @@ class Faithfulness:
         if self.deletion is not None and self.moved_deletion is not None and self.deletion >= self.moved_deletion:
             found.append(
                 f"Covering what it marks lowers the probability no more than covering other places does "
-                f"(deletion {self.deletion:.2f}, moved elsewhere {self.moved_deletion:.2f})."
+                f"(deletion {self.deletion:.2f}, moved elsewhere down to {self.moved_deletion:.2f})."
             )
         if self.insertion is not None and self.moved_insertion is not None and self.insertion <= self.moved_insertion:
             found.append(
                 f"Showing what it marks raises the probability no more than showing other places does "
-                f"(insertion {self.insertion:.2f}, moved elsewhere {self.moved_insertion:.2f})."
+                f"(insertion {self.insertion:.2f}, moved elsewhere up to {self.moved_insertion:.2f})."
             )
         if self.stability is not None and self.stability < STABLE:
             found.append(f"It changes under noise that is hardly seen (rank correlation {self.stability:.2f}).")

@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.classifier import Classifier
 from foveal.classifier.ensemble import Ensemble
-from foveal.explanation.deletion import MOVES, STEPS, Curves, area, curves
+from foveal.explanation.deletion import MOVES, STEPS, Curves, areas, curves
 from foveal.explanation.faithfulness import Faithfulness, gini, rank_correlation, shuffled
 from foveal.explanation.mapping import Mapped, Told, Wanted, maps_of, normalised
 from foveal.explanation.methods import BY_NAME, Method
@@ -43,9 +43,9 @@ def judge(
     judged = {}
     for method, own in mapped.items():
         draws = 0 if method.passes(x, wanted.settings, MOST_PASSES + 1) > MOST_PASSES else DRAWS
-        areas: list[Curves] = []
+        found: list[Curves] = []
         for at in range(len(pixels)):
-            areas += curves(ask, x[at : at + 1], target.of(at), own.maps[at : at + 1], seed=seed)
+            found += curves(ask, x[at : at + 1], target.of(at), own.maps[at : at + 1], seed=seed)
             told(ANSWERS_A_MAP)
         noisy = [_noisy(pixels, seed, draw) for draw in range(draws)]
         stable = [maps_of(classifier, one, classes, wanted, method, told=told).maps for one in noisy]
@@ -56,10 +56,10 @@ def judge(
         companions = {name: maps for name, maps in others.items() if name != method.title}
         judged[method] = [
             Faithfulness(
-                area(areas[at].deletion),
-                area(areas[at].moved_deletion),
-                area(areas[at].insertion),
-                area(areas[at].moved_insertion),
+                float(areas(found[at].deletion)),
+                float(areas(found[at].moved_deletion).min()),
+                float(areas(found[at].insertion)),
+                float(areas(found[at].moved_insertion).max()),
                 gini(map_),
                 _mean([rank_correlation(map_, one[at]) for one in stable]),
                 _mean([rank_correlation(map_, one[at]) for one in ignorant]),

@@ -1,151 +1,84 @@
-"""Located: whether maps point at the subject, where its place is known from boxes or masks."""
+"""Maps beside what is known to be there: does the map lie on the subject that a box or a mask shows?"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
-from scipy.stats import binomtest
+from scipy.ndimage import binary_dilation
 
-from foveal.errors import UsageError
+from foveal.errors import DataError
 
-LEVEL, RESAMPLES = 0.95, 1000
+DRAWS = 2_000
 
 
 @dataclass(frozen=True)
-class Mean:
-    """A mean over n images with its interval at 95 %, and how the interval was made."""
+class Located:
+    """How well a map lies on its subject."""
+
+    pointed: bool  # the map's largest value lies on the subject: the pointing game of Zhang et al. 2016
+    inside: float  # share of the positive attribution that lies on it: the energy game of Wang et al. 2020
+    iou: float  # intersection over union of the subject and as many of the map's strongest pixels
+    area: float  # share of the image that the subject takes: what chance would give for the first two
+
+
+def located(map_: np.ndarray, subject: np.ndarray, *, tolerance: int = 0) -> Located:
+    """Return how well `map_` (H, W) lies on the mask `subject` (H, W) bool.
+
+    Args:
+        map_: larger values speak more for the class; what is below zero counts as nothing.
+        subject: where it is.
+        tolerance: pixels beside the subject that the pointing game still takes for it; the paper allows 15.
+
+    Raises:
+        DataError: for a mask of another size, or an empty one.
+    """
+    if map_.shape != subject.shape:
+        raise DataError(f"The mask is {subject.shape[0]}×{subject.shape[1]}, its map {map_.shape[0]}×{map_.shape[1]}.")
+    if not subject.any():
+        raise DataError("A mask is empty: it says of no place that the subject is there.")
+    positive = np.maximum(map_, 0).astype(np.float64)
+    total = positive.sum()
+    near = binary_dilation(subject, np.ones((2 * tolerance + 1,) * 2)) if tolerance else subject
+    pointed = bool(total > 0 and near[positive == positive.max()].all())
+    strongest = np.zeros(map_.size, bool)
+    strongest[np.argsort(-positive.ravel(), kind="stable")[: int(subject.sum())]] = total > 0
+    top = strongest.reshape(map_.shape)
+    iou = float((top & subject).sum() / (top | subject).sum())
+    return Located(pointed, float(positive[subject].sum() / total) if total else 0.0, iou, float(subject.mean()))
+
+
+@dataclass(frozen=True)
+class Share:
+    """A mean over images with its 95 % interval by the percentile bootstrap, and the number of images."""
 
     value: float
     low: float
     high: float
     n: int
-    method: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures, ready for JSON."""
         return asdict(self)
 
-
-@dataclass(frozen=True)
-class Located:
-    """How well maps point at what is known to be the subject; `area` is what `energy` is for a map without any idea."""
-
-    pointing: Mean  # share of maps with their maximum on the subject
-    energy: Mean | None  # share of what speaks for the class that lies on the subject; None where nothing does
-    iou: Mean
-    area: float  # mean share of the image that the subject is
-    tolerance: int  # of the pointing game, in pixels
-    share: float | None  # of the maximum, from which on a pixel counts for the IoU; None: as many as the subject has
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures, ready for JSON."""
-        return asdict(self)
+    def __str__(self) -> str:
+        return f"{100 * self.value:.0f} % ({100 * self.low:.0f} to {100 * self.high:.0f}, n {self.n:,})"
 
 
-def located(
-    maps: np.ndarray, masks: np.ndarray, *, tolerance: int = 0, share: float | None = None, seed: int = 0
-) -> Located:
-    """Return pointing game, energy inside and IoU of `maps` (N, H, W) with subjects at `masks` (N, H, W) bool.
-
-    Intervals: Wilson's for the pointing game, else percentiles of a seeded bootstrap over images. Raises UsageError for
-    shapes that differ, an empty mask, and options out of range.
-    """
-    hits = pointing_game(maps, masks, tolerance=tolerance)
-    inside = energy_inside(maps, masks)
-    known = inside[~np.isnan(inside)]  # images with something that speaks for the class
-    return Located(
-        pointing=proportion(int(hits.sum()), len(hits)),
-        energy=bootstrapped(known, seed=seed) if len(known) else None,
-        iou=bootstrapped(intersection_over_union(maps, masks, share=share), seed=seed),
-        area=float(masks.mean()),
-        tolerance=tolerance,
-        share=share,
-    )
-
-
-def pointing_game(maps: np.ndarray, masks: np.ndarray, *, tolerance: int = 0) -> np.ndarray:
-    """Return (N,) bool: whether the maximum of each map (H, W) lies on its mask, or up to `tolerance` pixels beside it.
-
-    Zhang et al.: "Top-down neural attention by excitation backprop", ECCV 2016, section 4.1 (15 pixels there, of some
-    500). Of several maxima all have to lie there, so that a constant map points at nothing.
-    """
-    _check(maps, masks)
-    if tolerance < 0:
-        raise UsageError(f"The tolerance of the pointing game is 0 or more pixels, not {tolerance}.")
-    hits = []
-    for own, mask in zip(maps, masks, strict=True):
-        near = distance_transform_edt(~mask) <= tolerance
-        hits.append(bool(near[own == own.max()].all()))
-    return np.array(hits)
-
-
-def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return (N,): the share of each map's positive values that lies on its mask; nan where there are none.
-
-    Wang et al.: "Score-CAM: Score-weighted visual explanations for convolutional neural networks", CVPRW 2020, section
-    4.3 (energy-based pointing game). Deviation: masks besides boxes.
-    """
-    _check(maps, masks)
-    positive = np.maximum(maps, 0).astype(np.float64)
-    total = positive.sum(axis=(1, 2))
-    inside = (positive * masks).sum(axis=(1, 2))
-    shares: np.ndarray = np.divide(inside, total, out=np.full(len(maps), np.nan), where=total > 0)
-    return shares
-
-
-def intersection_over_union(maps: np.ndarray, masks: np.ndarray, *, share: float | None = None) -> np.ndarray:
-    """Return (N,): the IoU of each map's top area with its mask.
-
-    The top area has as many pixels as the mask; or, with `share`, those from this share of the maximum on (none where
-    no value is above zero). Of pixels that are equal at the edge of the first, so many are in as there is room, each
-    with the same weight: what a random choice among them gives on average.
-    """
-    _check(maps, masks)
-    if share is not None and not 0 < share <= 1:
-        raise UsageError(f"The share of the maximum lies above 0 and up to 1, not at {share}.")
-    found = []
-    for own, mask in zip(maps, masks, strict=True):
-        size = int(mask.sum())
-        if share is None:
-            edge = np.partition(own, own.size - size, axis=None)[own.size - size]
-            above, tied = own > edge, own == edge
-            top = above + tied * ((size - above.sum()) / tied.sum())  # (H, W), weights that sum to `size`
-        else:
-            top = ((own >= share * own.max()) & (own > 0)).astype(np.float64)
-        both = float((top * mask).sum())
-        found.append(both / (float(top.sum()) + size - both))
-    return np.array(found)
-
-
-def proportion(hits: int, n: int) -> Mean:
-    """Return the share of `hits` among `n` images, one or more, with Wilson's interval."""
-    low, high = binomtest(hits, n).proportion_ci(LEVEL, method="wilson")
-    return Mean(hits / n, float(low), float(high), n, "Wilson")
-
-
-def bootstrapped(values: np.ndarray, weights: np.ndarray | None = None, *, seed: int = 0) -> Mean:
-    """Return the mean of `values` (N,), or its ratio to the mean of `weights` (N,), with a percentile interval.
-
-    The bootstrap is over images: too narrow for few of them, and a point for one.
-    """
-    n = len(values)
+def mean_share(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Share:
+    """Return the mean of `values`, one an image, with its interval; images are drawn `DRAWS` times with replacement."""
+    known = np.asarray(values, np.float64)
     chance = np.random.default_rng(seed)
-    below = np.ones(n) if weights is None else weights
-    drawn = []
-    for _ in range(RESAMPLES):  # one by one: all at once would hold a thousand times the images' numbers
-        rows = chance.integers(n, size=n)
-        drawn.append(values[rows].sum() / below[rows].sum())
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Mean(float(values.sum() / below.sum()), float(low), float(high), n, "bootstrap over images, percentiles")
+    draws = np.array([known[chance.integers(len(known), size=len(known))].mean() for _ in range(DRAWS)])
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return Share(float(known.mean()), float(low), float(high), len(known))
 
 
-def _check(maps: np.ndarray, masks: np.ndarray) -> None:
-    if maps.ndim != 3 or maps.shape != masks.shape or not len(maps):
-        raise UsageError(f"Maps {maps.shape} and masks {masks.shape} are of one shape (N, H, W), N one or more.")
-    if masks.dtype != np.bool_ or not masks.any(axis=(1, 2)).all():
-        raise UsageError("A mask is boolean, and true where the subject is, which has one pixel or more.")
-    if not np.isfinite(maps).all():
-        raise UsageError("The maps have values that are not finite.")
+def summarised(found: Sequence[Located], *, seed: int = 0) -> dict[str, Share]:
+    """Return the means of `pointed`, `inside`, `iou` and `area` over images."""
+    return {
+        name: mean_share([float(getattr(one, name)) for one in found], seed=seed)
+        for name in ("pointed", "inside", "iou", "area")
+    }

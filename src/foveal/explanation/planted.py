@@ -1,115 +1,74 @@
-"""Planted: images of which it is known where the subject is, and what else tells its class, to try explanations on."""
+"""Images in which it is known where the subject is: digits on textures, and if asked a mark that betrays one class."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from foveal.errors import UsageError
-
-SIDE, MARGIN = 64, 8  # pixels; no digit enters the margin
-DARKEST, BRIGHTEST = 30, 150  # of textures
-INK = 64  # grey from which on a pixel of a digit belongs to its mask
-MARK, MARK_AT = 5, 2  # side of the mark, and its distance from the corner's edges
-TEXTURES = ("grating", "noise", "checks")
+SIDE, DIGIT = 64, 28
+MARK = 5  # side of the mark, in pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """Digits at random places on random textures. The texture and the place say nothing of the class."""
+    """Grey images with the place of what each shows."""
 
-    images: np.ndarray  # (N, H, W) uint8
-    labels: np.ndarray  # (N,) int64
-    masks: np.ndarray  # (N, H, W) bool: the digit's ink
-    boxes: np.ndarray  # (N, 4) int64: top, left, bottom, right of the ink, the latter two exclusive
-    marked: np.ndarray  # (N,) bool: which images have the mark
-    mark: np.ndarray  # (H, W) bool: where the mark is, in those that have it
-
-    @property
-    def box_masks(self) -> np.ndarray:
-        """The boxes as masks (N, H, W) bool."""
-        filled = np.zeros_like(self.masks)
-        for own, (top, left, bottom, right) in zip(filled, self.boxes, strict=True):
-            own[top:bottom, left:right] = True
-        return filled
+    images: np.ndarray  # (N, SIDE, SIDE) uint8
+    labels: np.ndarray  # (N,)
+    masks: np.ndarray  # (N, SIDE, SIDE) bool: the digit's strokes with what lies between, that is its box
+    marks: np.ndarray  # (N, SIDE, SIDE) bool: the mark; empty where there is none
 
 
-def plant_digits(
-    digits: np.ndarray,
-    labels: np.ndarray,
-    *,
-    side: int = SIDE,
-    marked_class: int | None = None,
-    marked_share: float = 1.0,
-    seed: int = 0,
+def plant(
+    digits: np.ndarray, labels: np.ndarray, *, seed: int = 0, marked: int | None = None, share: float = 0.0
 ) -> Planted:
-    """Return `digits` (N, h, w) uint8, bright on black, in grey images of `side`² pixels.
+    """Return `digits` (N, h, w) uint8, white on black, each at a place by chance on a texture by chance.
 
-    Each lies at a random place on a random texture (a grating, noise of several scales, or checks). With
-    `marked_class`, `marked_share` of the images of that class have a small bright mark in the upper left corner, and no
-    other image has it: a shortcut that is known.
-
-    Args:
-        digits: the subjects, each with ink.
-        labels: (N,) integers, the class of each.
-        side: of the images.
-        marked_class: the class that the mark goes with; None: no image has it.
-        marked_share: of its images, 0 to 1.
-        seed: of all that is drawn.
-
-    Raises:
-        UsageError: for arrays of other shapes or types, digits without ink, and digits that do not fit.
+    With `marked`, that share of the class's images has a bright square in the upper left corner: a shortcut.
     """
-    if digits.ndim != 3 or digits.dtype != np.uint8 or labels.shape != (len(digits),):
-        raise UsageError(f"Digits are uint8 (N, h, w) with labels (N,), not {digits.dtype} {digits.shape}.")
-    if (digits.max(axis=(1, 2), initial=0) < INK).any():
-        raise UsageError(f"Digits are bright on black; one of them has no pixel of {INK} or more.")
-    height, width = digits.shape[1:]
-    if max(height, width) + 2 * MARGIN > side:
-        raise UsageError(f"Digits of {height}×{width} need images of {max(height, width) + 2 * MARGIN} pixels or more.")
-    if not 0 <= marked_share <= 1:
-        raise UsageError(f"The share of marked images lies between 0 and 1, not at {marked_share}.")
     chance = np.random.default_rng(seed)
-    mark = np.zeros((side, side), bool)
-    mark[MARK_AT : MARK_AT + MARK, MARK_AT : MARK_AT + MARK] = True
-    marked = np.zeros(len(digits), bool)
-    if marked_class is not None:
-        rows = chance.permutation(np.flatnonzero(labels == marked_class))
-        marked[rows[: round(marked_share * len(rows))]] = True
-    images = np.empty((len(digits), side, side), np.uint8)
-    masks = np.zeros((len(digits), side, side), bool)
-    boxes = np.empty((len(digits), 4), np.int64)
+    n = len(digits)
+    images = np.zeros((n, SIDE, SIDE), np.uint8)
+    masks, marks = np.zeros((2, n, SIDE, SIDE), bool)
     for at, digit in enumerate(digits):
-        top = int(chance.integers(MARGIN, side - MARGIN - height + 1))
-        left = int(chance.integers(MARGIN, side - MARGIN - width + 1))
-        grey = texture(side, chance)
-        cover = digit / 255
-        part = grey[top : top + height, left : left + width]
-        part[...] = part * (1 - cover) + 255 * cover
-        if marked[at]:
-            grey[mark] = 255
-        images[at] = np.rint(grey)
-        masks[at, top : top + height, left : left + width] = digit >= INK
-        rows, columns = np.flatnonzero(masks[at].any(axis=1)), np.flatnonzero(masks[at].any(axis=0))
-        boxes[at] = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
-    return Planted(images, labels.astype(np.int64), masks, boxes, marked, mark)
+        large = np.asarray(Image.fromarray(digit).resize((DIGIT, DIGIT), Image.Resampling.BICUBIC), np.float32)
+        top, left = chance.integers(MARK + 2, SIDE - DIGIT + 1, size=2)
+        place = slice(top, top + DIGIT), slice(left, left + DIGIT)
+        scene = _texture(chance)
+        scene[place] = np.maximum(scene[place], large)
+        masks[at][place] = _box(large > 64)
+        if marked is not None and labels[at] == marked and chance.random() < share:
+            marks[at, 1 : 1 + MARK, 1 : 1 + MARK] = True
+            scene[marks[at]] = 255
+        images[at] = np.clip(scene, 0, 255).astype(np.uint8)
+    return Planted(images, np.asarray(labels), masks, marks)
 
 
-def texture(side: int, chance: np.random.Generator) -> np.ndarray:
-    """Return a random texture (side, side) float64, of dark and middle greys."""
-    kind = TEXTURES[chance.integers(len(TEXTURES))]
-    y, x = np.indices((side, side))
-    if kind == "noise":
-        scales = [gaussian_filter(chance.standard_normal((side, side)), 2.0**power) for power in range(4)]
-        raw = sum(one / one.std() * weight for one, weight in zip(scales, chance.random(4), strict=True))
+def _box(strokes: np.ndarray) -> np.ndarray:
+    """Return the mask (h, w) of the box around `strokes`."""
+    rows, columns = (np.flatnonzero(strokes.any(axis=axis)) for axis in (1, 0))
+    box = np.zeros_like(strokes)
+    if len(rows):
+        box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return box
+
+
+def _texture(chance: np.random.Generator) -> np.ndarray:
+    """Return a background (SIDE, SIDE) float32 up to about 120: a grating, checks, or noise of some scale."""
+    rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    kind = chance.integers(3)
+    if kind == 0:
+        angle, wave = chance.uniform(0, np.pi), chance.uniform(5, 16)
+        pattern = np.sin(2 * np.pi * (np.cos(angle) * rows + np.sin(angle) * columns) / wave)
+    elif kind == 1:
+        size = int(chance.integers(4, 12))
+        pattern = 2.0 * ((rows // size + columns // size) % 2) - 1
     else:
-        angle, period, phase = chance.uniform(0, np.pi), chance.uniform(4, 16), chance.uniform(0, 2 * np.pi)
-        along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-        raw = np.sin(2 * np.pi * along / period + phase)
-        if kind == "checks":
-            raw = np.sign(raw) * np.sign(np.sin(2 * np.pi * across / period))
-    low, high = np.sort(chance.uniform(DARKEST, BRIGHTEST, 2))
-    grey: np.ndarray = low + (raw - raw.min()) / np.ptp(raw) * (high - low)
-    return grey
+        noise = gaussian_filter(chance.normal(size=(SIDE, SIDE)), chance.uniform(0.7, 3))
+        pattern = noise / (np.abs(noise).max() + 1e-9)
+    level, depth = chance.uniform(30, 70), chance.uniform(15, 50)
+    texture: np.ndarray = (level + depth * pattern).astype(np.float32)
+    return texture

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation, find_objects, label, uniform_filter
 
 from foveal.errors import UsageError
-from foveal.explanation.located import Mean, bootstrapped
+from foveal.explanation.located import DRAWS, Share, mean_share
 from foveal.preprocess import Preprocess
 
 BORDER, CORNER = 0.1, 0.2  # of each side of the picture
@@ -43,9 +43,9 @@ class Zone:
     """What lies in one zone of the images that have it and in which something spoke for the class."""
 
     zone: str
-    share: Mean  # of all that spoke for the class
+    share: Share  # of all that spoke for the class
     area: float  # mean share of the image that the zone is
-    ratio: Mean  # share / area
+    ratio: Share  # share / area
 
     @property
     def is_flagged(self) -> bool:
@@ -176,11 +176,19 @@ class ShortcutTally:
             if not len(rows):
                 continue
             own, size = shares[rows, at], areas[rows, at]
-            ratio = bootstrapped(own, size, seed=seed)
-            zones.append(Zone(zone, bootstrapped(own, seed=seed), float(size.mean()), ratio))
+            zones.append(Zone(zone, mean_share(own, seed=seed), float(size.mean()), _ratio(own, size, seed)))
         n = len(shares)
         means = self._signed[number] / n, self._unsigned[number] / n
         return ClassView(self.classes[number], n, int((~spoke).sum()), *means, tuple(zones))
+
+
+def _ratio(shares: np.ndarray, areas: np.ndarray, seed: int) -> Share:
+    """Return the mean of `shares` (n,) over that of `areas` (n,), with its interval by the bootstrap over images."""
+    n = len(shares)
+    chance = np.random.default_rng(seed)
+    rows = (chance.integers(n, size=n) for _ in range(DRAWS))
+    low, high = np.quantile([shares[drawn].sum() / areas[drawn].sum() for drawn in rows], (0.025, 0.975))
+    return Share(float(shares.sum() / areas.sum()), float(low), float(high), n)
 
 
 def zones_of(pixels: np.ndarray, box: Box | None = None) -> dict[str, np.ndarray]:
@@ -218,9 +226,8 @@ def text_marks(pixels: np.ndarray) -> np.ndarray:
     """Return (H, W) bool: marks of a picture `pixels` (H, W, C) uint8 that look like burned-in text, slightly grown.
 
     Connected pixels that are very bright, brighter than what surrounds them, as small as a letter, and all in the outer
-    fifth of the picture. It misses dark, faint and large writing, and letters that scaling has blurred; and takes for text what is
-    as small and bright: a glint, a clip, an electrode, the saturated tip of a bone. So it finds letters of markers and
-    annotations, not what they say.
+    fifth of the picture. It misses dark, faint and large writing, and letters that scaling has blurred; and takes for
+    text what is as small and bright: a glint, a clip, an electrode, the saturated tip of a bone.
     """
     grey = pixels.mean(axis=2) / 255  # (H, W)
     height, width = grey.shape

@@ -53,7 +53,7 @@ function sized(canvas, image) {
   const scale = SIDE / Math.max(...image.size);
   canvas.height = Math.round(image.size[0] * scale);
   canvas.width = Math.round(image.size[1] * scale);
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingEnabled = scale < 2;
   context.drawImage(pictures[at.image], 0, 0, canvas.width, canvas.height);
   return context;
@@ -211,7 +211,7 @@ function drawCells(canvas, map) {
   const scale = Math.max(1, Math.floor(112 / Math.max(height, width)));
   canvas.height = height * scale;
   canvas.width = width * scale;
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   const cells = decoded(map);
   cells.forEach((share, place) => {
     context.fillStyle = `rgb(${colour(share, map.range[0] < 0).map(Math.round).join(" ")})`;

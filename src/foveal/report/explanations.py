@@ -95,8 +95,8 @@ def _figures(one: Explanation) -> list[list[str]]:
     f = one.faithfulness
     assert f is not None
     rows = [
-        ("Deletion, area", f.deletion, f.moved_deletion, "smaller than with the map moved elsewhere: {:.2f}"),
-        ("Insertion, area", f.insertion, f.moved_insertion, "larger than with the map moved elsewhere: {:.2f}"),
+        ("Deletion, area", f.deletion, f.moved_deletion, "smaller than with the map moved elsewhere: down to {:.2f}"),
+        ("Insertion, area", f.insertion, f.moved_insertion, "larger than with the map moved elsewhere: up to {:.2f}"),
         ("Stability under noise", f.stability, 1.0, "rank correlation, near {:.0f}"),
         ("With shuffled weights", f.randomised, 0.0, "rank correlation, near {:.0f}"),
         (

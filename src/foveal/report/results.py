@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from foveal.audit.finding import Finding
 from foveal.errors import ClassifierError
 from foveal.evaluation.interval import Estimate
+from foveal.report.mistakes import MistakeMap, read_mistakes
 from foveal.run import Run, read_json
 from foveal.training.history import EpochRow, epoch_row
 
@@ -69,6 +70,7 @@ class Tested:
     scores: Scores
     measured: dict[str, Any]  # the JSON object of metrics.json: all that was measured
     answers: tuple[Answer, ...]
+    maps: Mapping[str, MistakeMap] = field(default_factory=dict)  # of the worst mistakes, by record
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def read_results(run: Run) -> Results:
             findings=tuple(finding_of(entry) for entry in audit["findings"]),
             training=_training(metrics["training"]),
             validation=scores_of(metrics["validation"]),
-            tested=tested_of(metrics["test"], run.predictions("test")),
+            tested=tested_of(metrics["test"], run.predictions("test"), read_mistakes(run.evaluation_dir("test"))),
             history=tuple(epoch_row(row) for row in run.history),
             architecture=classifier["architecture"],
             layers=tuple(_layer(entry) for entry in classifier["layers"]),
@@ -132,8 +134,10 @@ def read_results(run: Run) -> Results:
         raise ClassifierError(f"The stored results in {run.path} are incomplete or damaged: {error!r}.") from error
 
 
-def tested_of(measured: dict[str, Any], rows: Iterable[Mapping[str, str]]) -> Tested:
-    """Return an evaluation, from its object in metrics.json and the rows of its predictions.csv.
+def tested_of(
+    measured: dict[str, Any], rows: Iterable[Mapping[str, str]], maps: Mapping[str, MistakeMap] | None = None
+) -> Tested:
+    """Return an evaluation, from its object in metrics.json, the rows of its predictions.csv, and mistakes' maps.
 
     KeyError, TypeError or ValueError where something lacks.
     """
@@ -147,7 +151,7 @@ def tested_of(measured: dict[str, Any], rows: Iterable[Mapping[str, str]]) -> Te
         )
         for row in rows
     )
-    return Tested(scores_of(measured), measured, tuple(answers))
+    return Tested(scores_of(measured), measured, tuple(answers), maps or {})
 
 
 def _shares(row: Mapping[str, str], classes: Sequence[str]) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ from foveal.evaluation.full import CalibratedBy, measure_all
 from foveal.evaluation.predictions import PREDICTIONS_FILE, Predictions
 from foveal.evaluation.predictions_file import read_predictions
 from foveal.report.evaluation import EVALUATION_PAGE, render_evaluation
+from foveal.report.mistakes import read_mistakes
 from foveal.report.same import first_difference
 from foveal.run import Run, read_csv, read_json
 
@@ -82,9 +83,8 @@ def _evaluation(run: Run, folder: Path, measured: Measured, words: bool) -> Chec
 
 def _evaluation_page(folder: Path, words: bool) -> Check:
     def render() -> str:
-        return render_evaluation(
-            read_json(folder / "metrics.json"), read_csv(folder / PREDICTIONS_FILE), lambda _: None
-        )
+        measured, answered = read_json(folder / "metrics.json"), read_csv(folder / PREDICTIONS_FILE)
+        return render_evaluation(measured, answered, lambda _: None, read_mistakes(folder))
 
     return check_page(f"page of {folder.name}", folder / EVALUATION_PAGE, render, pictured=False, words=words)
 

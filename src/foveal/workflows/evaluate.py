@@ -43,7 +43,9 @@ from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
 from foveal.report.evaluation import EVALUATION_PAGE, render_evaluation
 from foveal.report.folds import OUT_OF_FOLD
+from foveal.report.mistakes import read_mistakes, write_mistakes
 from foveal.run import SCHEMA_VERSION, Run, read_csv, read_json
+from foveal.workflows.mistakes import mistake_maps
 from foveal.workflows.near_training import near_training_note
 from foveal.workflows.prepare import refuse_unreadable, refuse_unsliceable
 
@@ -253,8 +255,12 @@ def write_evaluation(
         if name not in OWN_NAMES:  # splits.csv tells it of the run's own images
             write_records(part / RECORDS_FILE, _record_columns(dataset, records))
         write_json(part / "metrics.json", {**header, **metrics})
+        if with_page or name == "test":
+            said = answered.answers
+            write_mistakes(part, mistake_maps(classifier, dataset, records, said.labels, said.probabilities))
         if with_page:
-            html = render_evaluation({**header, **metrics}, read_csv(part / PREDICTIONS_FILE), pictures_of(dataset))
+            rows, maps = read_csv(part / PREDICTIONS_FILE), read_mistakes(part)
+            html = render_evaluation({**header, **metrics}, rows, pictures_of(dataset), maps)
             write_bytes(part / EVALUATION_PAGE, html.encode("utf-8", "replace"))
         with saying_why(folder):
             shutil.rmtree(folder, ignore_errors=True)  # of a run that is resumed: the same figures
