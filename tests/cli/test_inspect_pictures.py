@@ -1,4 +1,4 @@
-"""foveal inspect --filters, --maps, --maximise, --excite and --similarity."""
+"""foveal inspect --filters, --maps, --maximise, --excite, --similarity and --embed."""
 
 from __future__ import annotations
 
@@ -61,12 +61,23 @@ def test_the_likeness_of_stages_is_drawn(foveal_cli, place, tmp_path):
     assert (done.code, done.out) == (0, f"written         {tmp_path / 'similarity.png'}\n")
 
 
+def test_an_embedding_is_a_page(foveal_cli, place, tmp_path):
+    done = foveal_cli("inspect", place / "fruit", "--embed", "digits", "--out", tmp_path)
+    assert (done.code, done.out) == (0, f"written         {tmp_path / 'embedding.html'}\n")
+    page = (tmp_path / "embedding.html").read_text()
+    assert page.count('class="point') == 1000
+    assert "Drawn by chance out of 1,797." in page
+    again = foveal_cli("inspect", place / "fruit", "--embed", "digits", "--out", tmp_path)
+    assert (again.code, "embedding.html exists already" in again.err) == (6, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (("resnet18", "--filters"), 2, "whose weights are not trained"),
         (("FRUIT", "--filters", "--json"), 2, "Pictures are of one classifier"),
         (("FRUIT", "--stage", "block1"), 2, "ask for one."),
+        (("FRUIT", "--umap"), 2, "ask for one."),
         (("FRUIT", "--filters", "--stage", "block9"), 2, 'no stage or module "block9"'),
         (("FRUIT", "--maximise", "2-0"), 2, "--maximise takes numbers from 0"),
         (("FRUIT", "--maximise", "0-3"), 2, "no unit 3 in the answer, which has 3: 0 to 2."),

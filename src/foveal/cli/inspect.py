@@ -78,6 +78,15 @@ def inspect(
             show_default=False,
         ),
     ] = None,
+    embed: Annotated[
+        str | None,
+        typer.Option(
+            help="A source of images: show them as points of their features instead, in embedding.html.",
+            metavar="SOURCE",
+            show_default=False,
+        ),
+    ] = None,
+    umap: Annotated[bool, typer.Option("--umap", help="Of --embed: by UMAP rather than principal components.")] = False,
     stage: Annotated[
         str | None,
         typer.Option(
@@ -91,9 +100,12 @@ def inspect(
     """Read a network: its layers, stages, parameters, multiply-adds, memory and receptive field; or draw it."""
     from foveal.errors import OutputError, UsageError
 
-    if filters or maps is not None or maximise is not None or excite is not None or similarity is not None:
+    pictures = (maps, maximise, excite, similarity, embed)
+    if filters or any(one is not None for one in pictures):
         if compare or as_json or svg is not None or input or classes or model_option or len(networks) > 1:
-            raise UsageError("Pictures are of one classifier, and go with --data, --stage, --out and --trust alone.")
+            raise UsageError(
+                "Pictures are of one classifier, and go with --data, --umap, --stage, --out and --trust alone."
+            )
         units = parse_units(maximise) if maximise is not None else ()
         from foveal.workflows.look_inside import look_inside
 
@@ -105,6 +117,8 @@ def inspect(
             excite=excite,
             data=data,
             similarity=similarity,
+            embedding=embed,
+            by="umap" if umap else "pca",
             stage=stage,
             out=out,
             trust=trust,
@@ -112,8 +126,10 @@ def inspect(
         for file in files:
             typer.echo(f"written         {file}")
         return
-    if stage is not None or data is not None:
-        raise UsageError("--stage and --data say what --filters, --maps, --maximise or --excite draw; ask for one.")
+    if stage is not None or data is not None or umap:
+        raise UsageError(
+            "--stage, --data and --umap say what --filters, --maps, --maximise, --excite or --embed draw; ask for one."
+        )
     if len(networks) > 1 and not compare:
         raise UsageError("Several networks are set beside each other with --compare.")
     if compare and (svg is not None or len(networks) < 2):

@@ -11,17 +11,20 @@ from PIL import Image
 from torch import Tensor
 
 from foveal.classifier import Classifier
+from foveal.classifier.inference import logits_and_features
 from foveal.classifier.inputs import Input, opened
 from foveal.data.dataset import Dataset
 from foveal.data.load import load
 from foveal.errors import DataError, UsageError
+from foveal.explanation.embedding import Method, embed, require
+from foveal.explanation.embedding_page import Member, embedding_page
 from foveal.explanation.exciting import exciting
 from foveal.explanation.feature_maps import feature_maps
 from foveal.explanation.filters import filters as filters_of
 from foveal.explanation.maximisation import maximise as maximised
 from foveal.explanation.nonlinearity import find_rectified
 from foveal.explanation.similarity import similarity as likeness
-from foveal.files import replacing
+from foveal.files import replacing, write_text
 from foveal.preprocess import Preprocess, UnreadableImageError
 from foveal.progress import Progress
 from foveal.run import Run
@@ -29,6 +32,8 @@ from foveal.workflows.inspect import names_an_architecture
 from foveal.workflows.place import refuse_existing_file, refuse_unwritable
 
 BATCH = 64  # images held at once
+MOST_POINTS = 1000  # of an embedding, each with its picture in the page
+PAGE = "embedding.html"
 
 
 def look_inside(
@@ -40,12 +45,14 @@ def look_inside(
     excite: int | None = None,
     data: object | None = None,
     similarity: object | None = None,
+    embedding: object | None = None,
+    by: Method = "pca",
     stage: str | None = None,
     out: str | Path = ".",
     trust: str | None = None,
     progress: bool = True,
 ) -> tuple[Path, ...]:
-    """Draw the inside of a classifier into PNG files; return them, in order.
+    """Draw the inside of a classifier into PNG files and a page; return them, in order.
 
     What takes more than a page goes on in ``filters-2.png``, and so on.
 
@@ -57,6 +64,8 @@ def look_inside(
         excite: a channel of the stage: draw the images of `data` that excite it most, ``excite.png``.
         data: anything that `foveal.load` takes.
         similarity: likewise: draw how alike the stages are in what they tell of these images, ``similarity.png``.
+        embedding: likewise: show these images, at most 1,000, as points of their features, ``embedding.html``.
+        by: how the points are made: ``pca`` or ``umap``.
         stage: by the paper's name or a module's: whose convolution, or whose channels; by default the first
             convolution, for `maximise` the classes, for `excite` the last map before pooling.
         out: a folder for the files, of which none may exist.
@@ -69,6 +78,7 @@ def look_inside(
         DataError: for an image that cannot be read.
         OutputError: when a file exists already.
         ClassifierError: when the path is of no classifier.
+        MissingPartError: for UMAP where it is not installed.
     """
     stems = {
         "filters": filters,
@@ -78,13 +88,16 @@ def look_inside(
         "similarity": similarity is not None,
     }
     asked = [stem for stem, wanted in stems.items() if wanted]
-    if not asked:
-        raise UsageError("Ask for filters, maps, units to maximise, one to excite, or similarity.")
+    if not asked and embedding is None:
+        raise UsageError("Ask for filters, maps, units to maximise, one to excite, similarity or an embedding.")
     if (excite is None) != (data is None):
         raise UsageError("A unit to excite and the data to look for its images in go together.")
     folder = Path(out)
     for stem in asked:
         refuse_existing_file(folder / f"{stem}.png")
+    if embedding is not None:
+        refuse_existing_file(folder / PAGE)
+        require(by)
     refuse_unwritable(folder)
     trained = _opened(classifier, trust)
     seen = trained.preprocess
@@ -108,7 +121,12 @@ def look_inside(
                 pixels for _, pixels in _batches(load(similarity, progress=display), seen, display, shuffled=True)
             )
             pages["similarity"] = [likeness(trained.network, size, batches, normalise=seen.normalise).picture()]
-    return _written(pages, folder)
+    files = _written(pages, folder)
+    if embedding is None:
+        return files
+    with Progress(silent=not progress) as display:
+        write_text(folder / PAGE, _embedding(trained, load(embedding, progress=display), by, display))
+    return (*files, folder / PAGE)
 
 
 def _opened(classifier: str | Path | Run | Classifier, trust: str | None) -> Classifier:
@@ -147,24 +165,51 @@ def _exciting(
     )
 
     def name(row: int) -> str:
-        label = int(dataset.labels[row])
-        known = f"{dataset.classes[label]} · " if label >= 0 else ""
-        return known + str(dataset.record_ids[row]).rsplit("/", 1)[-1]
+        file = str(dataset.record_ids[row]).rsplit("/", 1)[-1]
+        return " · ".join(filter(None, (_class_of(dataset, row), file)))
 
     return found.sheets(name)
 
 
-def _batches(
-    dataset: Dataset, preprocess: Preprocess, progress: Progress, *, shuffled: bool = False
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows and pixels (B, H, W, C) of all images that can be read, a batch at a time; say which cannot.
+def _embedding(classifier: Classifier, dataset: Dataset, by: Method, progress: Progress) -> str:
+    """Return the page of the features of at most `MOST_POINTS` images of `dataset`, drawn by chance."""
+    network = classifier.network
+    device = next(network.parameters()).device
+    members: list[Member] = []
+    features: list[np.ndarray] = []
+    read = _batches(dataset, classifier.preprocess, progress, shuffled=True, most=MOST_POINTS)
+    for rows, pixels in read:
+        logits, entering = logits_and_features(network, classifier.preprocess.normalise, pixels, device=device)
+        features.append(entering)
+        for row, picture, answer in zip(rows.tolist(), pixels, logits.argmax(1).tolist(), strict=True):
+            name, true = str(dataset.record_ids[row]), _class_of(dataset, row)
+            members.append(Member(name, true, classifier.classes[answer], picture))
+    if not features:
+        raise DataError(f"{dataset.name} has no image that can be read.")
+    made = embed(np.concatenate(features), method=by)
+    note = f"Drawn by chance out of {len(dataset):,}." if len(dataset) > MOST_POINTS else ""
+    return embedding_page(made, members, title=f"{dataset.name} as {classifier.architecture} sees it", note=note)
 
-    Shuffled, always alike, where a batch must not be of one class, as a source that is ordered by class gives them.
+
+def _class_of(dataset: Dataset, row: int) -> str:
+    """Return the class of an image, empty where it has none."""
+    label = int(dataset.labels[row])
+    return dataset.classes[label] if label >= 0 else ""
+
+
+def _batches(
+    dataset: Dataset, preprocess: Preprocess, progress: Progress, *, shuffled: bool = False, most: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows and pixels (B, H, W, C) of the first `most` images that can be read, a batch at a time.
+
+    Which cannot be read is said. Shuffled, always alike, where a batch must not be of one class, as a source that is
+    ordered by class gives them.
     """
     order = np.random.default_rng(0).permutation(len(dataset)) if shuffled else np.arange(len(dataset))
+    order = order[:most]
     quiet, shape = Progress(silent=True), (preprocess.height, preprocess.width, preprocess.channels)
-    with progress.stage("looking at images", len(dataset)) as shown:
-        for start in range(0, len(dataset), BATCH):
+    with progress.stage("looking at images", len(order)) as shown:
+        for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
             pixels = np.zeros((len(rows), *shape), np.uint8)
             failed = dataset.images.decode(rows, preprocess, pixels, quiet)
