@@ -14,7 +14,8 @@ sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.slow, needs_chromium]
 
 PIXELS = """id => { const canvas = document.getElementById(id);
-  return [...canvas.getContext('2d', { willReadFrequently: true }).getImageData(0, 0, canvas.width, canvas.height).data]; }"""
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  return [...context.getImageData(0, 0, canvas.width, canvas.height).data]; }"""
 
 
 @pytest.fixture(scope="module")

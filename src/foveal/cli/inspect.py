@@ -60,6 +60,14 @@ def inspect(
             show_default=False,
         ),
     ] = None,
+    sight: Annotated[
+        Path | None,
+        typer.Option(
+            help="An image: draw on it how far each stage, or --stage, sees instead, into sight.png.",
+            metavar="IMAGE",
+            show_default=False,
+        ),
+    ] = None,
     excite: Annotated[
         int | None,
         typer.Option(
@@ -91,7 +99,7 @@ def inspect(
         str | None,
         typer.Option(
             help="The stage or module to draw (default: the first convolution; of --maximise the classes; of --excite "
-            "the last map)."
+            "and --sight the last map)."
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of the pictures, none of which may exist.")] = Path(),
@@ -100,7 +108,7 @@ def inspect(
     """Read a network: its layers, stages, parameters, multiply-adds, memory and receptive field; or draw it."""
     from foveal.errors import OutputError, UsageError
 
-    pictures = (maps, maximise, excite, similarity, embed)
+    pictures = (maps, sight, maximise, excite, similarity, embed)
     if filters or any(one is not None for one in pictures):
         if compare or as_json or svg is not None or input or classes or model_option or len(networks) > 1:
             raise UsageError(
@@ -113,6 +121,7 @@ def inspect(
             networks[0],
             filters=filters,
             maps=maps,
+            sight=sight,
             maximise=units,
             excite=excite,
             data=data,
@@ -128,7 +137,7 @@ def inspect(
         return
     if stage is not None or data is not None or umap:
         raise UsageError(
-            "--stage, --data and --umap say what --filters, --maps, --maximise, --excite or --embed draw; ask for one."
+            "--stage, --data and --umap say what --filters, --maps, --sight, --maximise, --excite or --embed draw; ask for one."
         )
     if len(networks) > 1 and not compare:
         raise UsageError("Several networks are set beside each other with --compare.")

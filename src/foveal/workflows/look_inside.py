@@ -23,6 +23,7 @@ from foveal.explanation.feature_maps import feature_maps
 from foveal.explanation.filters import filters as filters_of
 from foveal.explanation.maximisation import maximise as maximised
 from foveal.explanation.nonlinearity import find_rectified
+from foveal.explanation.receptive_field import draw_fields, effective_field, windows_around
 from foveal.explanation.similarity import similarity as likeness
 from foveal.files import replacing, write_text
 from foveal.preprocess import Preprocess, UnreadableImageError
@@ -42,6 +43,7 @@ def look_inside(
     filters: bool = False,
     maps: Input | None = None,
     maximise: Sequence[int] = (),
+    sight: Input | None = None,
     excite: int | None = None,
     data: object | None = None,
     similarity: object | None = None,
@@ -61,13 +63,15 @@ def look_inside(
         filters: draw the weights of a convolution, ``filters.png``.
         maps: an image, whose maps are drawn before and after the non-linearity, ``maps.png``.
         maximise: channels of the stage, or without one classes: draw an image made to excite each, ``maximise.png``.
+        sight: an image, on which is drawn how far a cell in the middle of each stage sees, or of `stage` alone, and how
+            much each pixel changes that cell, ``sight.png``.
         excite: a channel of the stage: draw the images of `data` that excite it most, ``excite.png``.
         data: anything that `foveal.load` takes.
         similarity: likewise: draw how alike the stages are in what they tell of these images, ``similarity.png``.
         embedding: likewise: show these images, at most 1,000, as points of their features, ``embedding.html``.
         by: how the points are made: ``pca`` or ``umap``.
         stage: by the paper's name or a module's: whose convolution, or whose channels; by default the first
-            convolution, for `maximise` the classes, for `excite` the last map before pooling.
+            convolution, for `maximise` the classes, for `excite` and `sight` the last map before pooling.
         out: a folder for the files, of which none may exist.
         trust: the builder that the classifier's file may run, see `Classifier.load`.
         progress: whether to show progress on standard error.
@@ -84,12 +88,13 @@ def look_inside(
         "filters": filters,
         "maps": maps is not None,
         "maximise": bool(maximise),
+        "sight": sight is not None,
         "excite": excite is not None,
         "similarity": similarity is not None,
     }
     asked = [stem for stem, wanted in stems.items() if wanted]
     if not asked and embedding is None:
-        raise UsageError("Ask for filters, maps, units to maximise, one to excite, similarity or an embedding.")
+        raise UsageError("Ask for filters, maps, sight, units to maximise, one to excite, similarity or an embedding.")
     if (excite is None) != (data is None):
         raise UsageError("A unit to excite and the data to look for its images in go together.")
     folder = Path(out)
@@ -109,6 +114,8 @@ def look_inside(
     if maps is not None:
         pixels, x = _prepared(trained, maps)
         pages["maps"] = feature_maps(trained.network, x, stage).sheets(pixels)
+    if sight is not None:
+        pages["sight"] = [_sight(trained, sight, stage)]
     if maximise:
         found = maximised(trained.network, maximise, size, stage=stage, mean=seen.mean, std=seen.std)
         pages["maximise"] = found.sheets(trained.classes)
@@ -149,6 +156,15 @@ def _prepared(classifier: Classifier, image: Input) -> tuple[np.ndarray, Tensor]
         raise DataError(f"{name} cannot be used: {error}.") from error
     batch = torch.from_numpy(pixels[None].copy())  # (1, H, W, C)
     return pixels, classifier.preprocess.normalise(batch)
+
+
+def _sight(classifier: Classifier, image: Input, stage: str | None) -> Image.Image:
+    """Return the windows of each stage, or of `stage`, on the image, over its effective receptive field."""
+    pixels, x = _prepared(classifier, image)
+    network, size = classifier.network, (x.shape[1], x.shape[2], x.shape[3])
+    device = next(network.parameters()).device
+    windows = windows_around(network, size, stages=None if stage is None else [stage])
+    return Image.fromarray(draw_fields(pixels, windows, effective=effective_field(network, x.to(device), stage)))
 
 
 def _exciting(
