@@ -78,6 +78,8 @@ def test_an_embedding_is_a_page(foveal_cli, place, tmp_path):
         (("FRUIT", "--filters", "--json"), 2, "Pictures are of one classifier"),
         (("FRUIT", "--stage", "block1"), 2, "ask for one."),
         (("FRUIT", "--umap"), 2, "ask for one."),
+        (("FRUIT", "--umap", "--filters"), 2, "umap says how an embedding is made"),
+        (("FRUIT", "--embed", "digits", "--stage", "block1"), 2, "A stage says what filters"),
         (("FRUIT", "--filters", "--stage", "block9"), 2, 'no stage or module "block9"'),
         (("FRUIT", "--maximise", "2-0"), 2, "--maximise takes numbers from 0"),
         (("FRUIT", "--maximise", "0-3"), 2, "no unit 3 in the answer, which has 3: 0 to 2."),

@@ -77,8 +77,8 @@ def look_inside(
         progress: whether to show progress on standard error.
 
     Raises:
-        UsageError: when nothing is asked for, for the name of a network, which has no trained weights, or for a stage
-            without a convolution, or a unit that there is not.
+        UsageError: when nothing is asked for, or what does not go together; for a network by name, whose weights are
+            not trained; for a stage without a convolution, or a unit that there is not.
         DataError: for an image that cannot be read.
         OutputError: when a file exists already.
         ClassifierError: when the path is of no classifier.
@@ -97,6 +97,10 @@ def look_inside(
         raise UsageError("Ask for filters, maps, sight, units to maximise, one to excite, similarity or an embedding.")
     if (excite is None) != (data is None):
         raise UsageError("A unit to excite and the data to look for its images in go together.")
+    if stage is not None and not set(asked) & {"filters", "maps", "maximise", "excite"}:
+        raise UsageError("A stage says what filters, maps, maximise or excite are of; ask for one of them.")
+    if by != "pca" and embedding is None:
+        raise UsageError(f"{by} says how an embedding is made; ask for one.")
     folder = Path(out)
     for stem in asked:
         refuse_existing_file(folder / f"{stem}.png")
