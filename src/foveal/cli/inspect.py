@@ -137,12 +137,10 @@ def inspect(
         return
     if stage is not None or data is not None or umap:
         raise UsageError(
-            "--stage, --data and --umap say what --filters, --maps, --sight, --maximise, --excite or --embed draw; ask for one."
+            "--stage, --data and --umap say what --filters, --maps, --sight, --maximise, --excite or --embed draw; "
+            "ask for one."
         )
-    if len(networks) > 1 and not compare:
-        raise UsageError("Several networks are set beside each other with --compare.")
-    if compare and (svg is not None or len(networks) < 2):
-        raise UsageError("--compare takes two or more networks, and has no --svg: draw each by itself.")
+    _refuse_number(len(networks), compare, svg)
     if svg is not None and svg.exists():
         raise OutputError(f"{svg} exists already; choose another --svg.")
     options = parse_pairs(model_option, "--model-option") if model_option else None
@@ -164,3 +162,13 @@ def inspect(
 
         write_text(svg, found[0].svg())
         typer.echo(f"drawing         {svg}", err=as_json)
+
+
+def _refuse_number(networks: int, compare: bool, svg: Path | None) -> None:
+    """Raise UsageError where several networks are not to be compared, or one is."""
+    from foveal.errors import UsageError
+
+    if networks > 1 and not compare:
+        raise UsageError("Several networks are set beside each other with --compare.")
+    if compare and (svg is not None or networks < 2):
+        raise UsageError("--compare takes two or more networks, and has no --svg: draw each by itself.")
