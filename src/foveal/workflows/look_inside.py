@@ -97,47 +97,69 @@ def look_inside(
         raise UsageError("Ask for filters, maps, sight, units to maximise, one to excite, similarity or an embedding.")
     if (excite is None) != (data is None):
         raise UsageError("A unit to excite and the data to look for its images in go together.")
-    if stage is not None and not set(asked) & {"filters", "maps", "maximise", "excite"}:
-        raise UsageError("A stage says what filters, maps, maximise or excite are of; ask for one of them.")
+    if stage is not None and not set(asked) & {"filters", "maps", "sight", "maximise", "excite"}:
+        raise UsageError("A stage says what filters, maps, sight, maximise or excite are of; ask for one of them.")
     if by != "pca" and embedding is None:
         raise UsageError(f"{by} says how an embedding is made; ask for one.")
     folder = Path(out)
+    _refuse_files(folder, asked, None if embedding is None else by)
+    trained = _opened(classifier, trust)
+    with Progress(silent=not progress) as display:
+        pages: dict[str, list[Image.Image]] = {}
+        if filters:
+            pages["filters"] = _filters(trained, stage)
+        if maps is not None:
+            pages["maps"] = _maps(trained, maps, stage)
+        if sight is not None:
+            pages["sight"] = [_sight(trained, sight, stage)]
+        if maximise:
+            pages["maximise"] = _maximised(trained, maximise, stage)
+        if excite is not None:
+            pages["excite"] = _exciting(trained, excite, stage, load(data, progress=display), display)
+        if similarity is not None:
+            pages["similarity"] = [_similarity(trained, load(similarity, progress=display), display)]
+        files = _written(pages, folder)
+        if embedding is None:
+            return files
+        write_text(folder / PAGE, _embedding(trained, load(embedding, progress=display), by, display))
+    return (*files, folder / PAGE)
+
+
+def _filters(classifier: Classifier, stage: str | None) -> list[Image.Image]:
+    layer = find_rectified(classifier.network, stage, _size(classifier)).convolution.name
+    return filters_of(classifier.network, layer).sheets()
+
+
+def _maps(classifier: Classifier, image: Input, stage: str | None) -> list[Image.Image]:
+    pixels, x = _prepared(classifier, image)
+    return feature_maps(classifier.network, x, stage).sheets(pixels)
+
+
+def _maximised(classifier: Classifier, units: Sequence[int], stage: str | None) -> list[Image.Image]:
+    mean, std = classifier.preprocess.mean, classifier.preprocess.std
+    found = maximised(classifier.network, units, _size(classifier), stage=stage, mean=mean, std=std)
+    return found.sheets(classifier.classes)
+
+
+def _similarity(classifier: Classifier, dataset: Dataset, progress: Progress) -> Image.Image:
+    seen = classifier.preprocess
+    batches = (pixels for _, pixels in _batches(dataset, seen, progress, shuffled=True))
+    return likeness(classifier.network, _size(classifier), batches, normalise=seen.normalise).picture()
+
+
+def _size(classifier: Classifier) -> tuple[int, int, int]:
+    """Return the size (C, H, W) of the images that it takes."""
+    return classifier.preprocess.channels, classifier.preprocess.height, classifier.preprocess.width
+
+
+def _refuse_files(folder: Path, asked: Sequence[str], by: Method | None) -> None:
+    """Raise OutputError where a file exists that is to be written, MissingPartError where `by` is not installed."""
     for stem in asked:
         refuse_existing_file(folder / f"{stem}.png")
-    if embedding is not None:
+    if by is not None:
         refuse_existing_file(folder / PAGE)
         require(by)
     refuse_unwritable(folder)
-    trained = _opened(classifier, trust)
-    seen = trained.preprocess
-    size = (seen.channels, seen.height, seen.width)
-    pages: dict[str, list[Image.Image]] = {}
-    if filters:
-        layer = find_rectified(trained.network, stage, size).convolution.name
-        pages["filters"] = filters_of(trained.network, layer).sheets()
-    if maps is not None:
-        pixels, x = _prepared(trained, maps)
-        pages["maps"] = feature_maps(trained.network, x, stage).sheets(pixels)
-    if sight is not None:
-        pages["sight"] = [_sight(trained, sight, stage)]
-    if maximise:
-        found = maximised(trained.network, maximise, size, stage=stage, mean=seen.mean, std=seen.std)
-        pages["maximise"] = found.sheets(trained.classes)
-    if excite is not None:
-        with Progress(silent=not progress) as display:
-            pages["excite"] = _exciting(trained, excite, stage, load(data, progress=display), display)
-    if similarity is not None:
-        with Progress(silent=not progress) as display:
-            batches = (
-                pixels for _, pixels in _batches(load(similarity, progress=display), seen, display, shuffled=True)
-            )
-            pages["similarity"] = [likeness(trained.network, size, batches, normalise=seen.normalise).picture()]
-    files = _written(pages, folder)
-    if embedding is None:
-        return files
-    with Progress(silent=not progress) as display:
-        write_text(folder / PAGE, _embedding(trained, load(embedding, progress=display), by, display))
-    return (*files, folder / PAGE)
 
 
 def _opened(classifier: str | Path | Run | Classifier, trust: str | None) -> Classifier:
