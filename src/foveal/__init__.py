@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from foveal.data.load import load
     from foveal.data.sources.manifest import Columns
     from foveal.errors import FovealError
+    from foveal.explanation.explanation import Explanation, Explanations
     from foveal.models.anatomy import Anatomy
     from foveal.models.catalog import create_model
     from foveal.run import Run
@@ -35,9 +36,11 @@ if TYPE_CHECKING:
     from foveal.workflows.find_rate import FoundRate, find_learning_rate
     from foveal.workflows.inspect import inspect
     from foveal.workflows.learning_curve import LearningCurve, learning_curve
+    from foveal.workflows.look_inside import look_inside
     from foveal.workflows.measure import measure
     from foveal.workflows.repeat import Repeats, repeat
     from foveal.workflows.robustness import robustness
+    from foveal.workflows.shortcuts import find_shortcuts
     from foveal.workflows.train import train
     from foveal.workflows.verify import verify
 
@@ -48,6 +51,8 @@ _HOMES = {
     "Classifier": "foveal.classifier",
     "Columns": "foveal.data.sources.manifest",
     "Dataset": "foveal.data.dataset",
+    "Explanation": "foveal.explanation.explanation",
+    "Explanations": "foveal.explanation.explanation",
     "Exported": "foveal.workflows.export",
     "FoundRate": "foveal.workflows.find_rate",
     "FovealError": "foveal.errors",
@@ -62,12 +67,14 @@ _HOMES = {
     "evaluate": "foveal.workflows.evaluate",
     "explain": "foveal.workflows.explain",
     "export": "foveal.workflows.export",
+    "find_shortcuts": "foveal.workflows.shortcuts",
     "find_learning_rate": "foveal.workflows.find_rate",
     "inspect": "foveal.workflows.inspect",
     "check": "foveal.workflows.check",
     "divide": "foveal.workflows.divide",
     "learning_curve": "foveal.workflows.learning_curve",
     "load": "foveal.data.load",
+    "look_inside": "foveal.workflows.look_inside",
     "measure": "foveal.workflows.measure",
     "repeat": "foveal.workflows.repeat",
     "robustness": "foveal.workflows.robustness",
@@ -81,6 +88,8 @@ __all__ = [
     "Classifier",
     "Columns",
     "Dataset",
+    "Explanation",
+    "Explanations",
     "Exported",
     "FoundRate",
     "FovealError",
@@ -98,9 +107,11 @@ __all__ = [
     "explain",
     "export",
     "find_learning_rate",
+    "find_shortcuts",
     "inspect",
     "learning_curve",
     "load",
+    "look_inside",
     "measure",
     "repeat",
     "robustness",
