@@ -181,3 +181,39 @@ def test_gradients_of_the_users_own_code_go_on(classifier, images):
         first = foveal.explain(classifier, images, judged=False)
     with torch.inference_mode():
         assert len(foveal.explain(classifier, images, method="occlusion", judged=False)) == len(first)
+
+
+def test_maps_beside_known_subjects(classifier, images, tmp_path):
+    """A mask and a box of the same place give the same figures, brought to the frame that the network sees."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    drawn = np.zeros((20, 24), np.uint8)
+    drawn[5:15, 6:18] = 255
+    Image.fromarray(drawn).save(masks / "00.png")
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("image,left,top,right,bottom\n00.png,6,5,18,15\n")
+    by_mask = foveal.explain(classifier, images, judged=False, masks=masks)
+    by_box = foveal.explain(classifier, images, judged=False, boxes=boxes)
+    assert by_mask[0].located == by_box[0].located
+    assert by_mask[1].located is None  # no mask is called 03
+    own = classifier.preprocess.geometry(Image.fromarray(np.stack([drawn] * 3, axis=-1)))[:, :, 0] > 127
+    positive = np.maximum(by_mask[0].map, 0)
+    assert by_mask[0].located.inside == pytest.approx(positive[own].sum() / positive.sum())
+    assert by_mask[0].located.area == own.mean()
+    files = write_explanations(by_mask, tmp_path / "out")
+    stored = json.loads(files[2].read_text())
+    assert stored["located"]["Grad-CAM"]["inside"]["n"] == 1
+    for text, words in {
+        "image,left,top,right,bottom\n00.png,6,5,30,15\n": "does not lie in .*00.png, which has 24×20 pixels",
+        "image,left,top,right\n00.png,6,5,30\n": "has no column bottom",
+        "image,left,top,right,bottom\n00.png,6,5,x,15\n": "line 2: a box is four numbers",
+        "image,left,top,right,bottom\n77.png,6,5,8,15\n": "None of these 2 images has a mask or a box",
+    }.items():
+        boxes.write_text(text)
+        with pytest.raises(DataError, match=words):
+            foveal.explain(classifier, images, boxes=boxes)
+    Image.fromarray(drawn[:10]).save(masks / "00.png")
+    with pytest.raises(DataError, match=r"is 24×10 pixels, its image .* 24×20"):
+        foveal.explain(classifier, images, masks=masks)
+    with pytest.raises(UsageError, match="masks or boxes, not both"):
+        foveal.explain(classifier, images, masks=masks, boxes=boxes)

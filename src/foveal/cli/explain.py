@@ -10,6 +10,8 @@ import typer
 from foveal.cli.completion import complete_method, complete_run
 from foveal.cli.parsing import Trust, image_paths
 
+MEASURES = {"pointed": "largest value on the subject", "inside": "share on it", "iou": "IoU"}
+
 
 def explain(
     classifier: Annotated[
@@ -46,6 +48,19 @@ def explain(
     judged: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Measure whether each map is to be believed.")
     ] = True,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of masks, called like the images, white where the subject is: do the maps lie on it?",
+            show_default=False,
+        ),
+    ] = None,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            help="The same by boxes: a CSV file with image, left, top, right, bottom in pixels.", show_default=False
+        ),
+    ] = None,
     shortcuts: Annotated[
         bool,
         typer.Option(
@@ -78,6 +93,7 @@ def explain(
         return
     from foveal.workflows.explain import explain as explain_images
     from foveal.workflows.explain import opened_classifier, see_stages, write_explanations
+    from foveal.workflows.subjects import located_by_method
 
     loaded = opened_classifier(classifier, device=device, engine=engine, trust=trust)
     found = explain_images(
@@ -92,6 +108,8 @@ def explain(
         stride=stride,
         seed=seed,
         judged=judged,
+        masks=masks,
+        boxes=boxes,
         skip_unreadable=skip_unreadable,
     )
     doubted = [one for one in found if one.warnings]
@@ -102,6 +120,9 @@ def explain(
         for warning in one.warnings:
             typer.echo(_plain(f"    not to be trusted: {warning}"))
     files = write_explanations(found, out, see_stages(loaded, found))
+    for title, shares in located_by_method(found).items():
+        words = ", ".join(f"{MEASURES[name]} {share}" for name, share in shares.items() if name != "area")
+        typer.echo(f"{title}: {words}; the subject is {100 * shares['area'].value:.0f} % of the image")
     if judged:
         typer.echo(f"trusted         {len(found) - len(doubted)} of {len(found)} maps")
     typer.echo(f"explanations    {out} ({len(files)} files; begin with {files[0].name})")

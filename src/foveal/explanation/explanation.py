@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from foveal.explanation.colours import heat, overlay, scaled, signed
 from foveal.explanation.faithfulness import Faithfulness
+from foveal.explanation.located import Located
 from foveal.explanation.methods import BY_NAME, Method
 from foveal.explanation.sheets import Tile, as_rgb, sheets
 from foveal.explanation.stages import Place
@@ -46,6 +47,7 @@ class Explanation:
     place: Place | None = None  # the stage whose maps were used
     parameters: Mapping[str, Any] = field(default_factory=dict)
     faithfulness: Faithfulness | None = None  # None: not measured
+    located: Located | None = None  # how well it lies on the subject, where that is known
 
     @property
     def is_empty(self) -> bool:
@@ -133,6 +135,7 @@ class Explanation:
             "abstain": self.abstain or None,
             "map": {"smallest": float(self.map.min()), "largest": float(self.map.max()), "grid": list(self.grid.shape)},
             "faithfulness": self.faithfulness.to_dict() if self.faithfulness is not None else None,
+            "located": asdict(self.located) if self.located is not None else None,
             "warnings": list(self.warnings),
         }
 

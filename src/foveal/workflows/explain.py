@@ -25,6 +25,7 @@ from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
 from foveal.report.explanations import MOST_IMAGES, explanations_page
 from foveal.run import Run
+from foveal.workflows.subjects import located_by_method, read_subjects, with_subjects
 
 SCHEMA_VERSION = 1
 TITLE = "Why the classifier says so"
@@ -48,6 +49,8 @@ def explain(
     stride: int | None = None,
     seed: int = 0,
     judged: bool = True,
+    masks: str | Path | None = None,
+    boxes: str | Path | None = None,
     device: str = "auto",
     engine: str = "torch",
     trust: str | None = None,
@@ -69,6 +72,8 @@ def explain(
         stride: of occlusion's window; half of it.
         seed: of masks and noise.
         judged: whether each map is measured: deletion and insertion, stability, shuffled weights, agreement.
+        masks: a folder with masks of the subjects, white where they are, called like the images.
+        boxes: a CSV file with the columns image, left, top, right, bottom: where the subjects are, in pixels.
         device: where to compute.
         engine: what answers; an engine other than torch has answers only, for occlusion and rise.
         trust: the builder that the classifier's file may run, see `Classifier.load`.
@@ -87,13 +92,16 @@ def explain(
     loaded = opened_classifier(classifier, device=device, engine=engine, trust=trust)
     other = None if against is None else class_number(loaded, against)
     wanted = Wanted(methods, _classes(loaded, target, other), other, settings, judged)
-    read = read_images(loaded, as_sequence(images), skip_unreadable=skip_unreadable)
+    inputs = as_sequence(images)
+    read = read_images(loaded, inputs, skip_unreadable=skip_unreadable)
+    asked = masks is not None or boxes is not None
+    subjects = read_subjects(inputs, loaded.preprocess, masks=masks, boxes=boxes) if asked else {}
     passes = _passes(loaded, read, wanted)
     with (
         Progress(silent=not progress or passes < MANY_PASSES) as display,
         display.stage("explaining", passes) as shown,
     ):
-        return Explanations(explain_images(loaded, read, wanted, told=shown.advance))
+        return with_subjects(explain_images(loaded, read, wanted, told=shown.advance), subjects)
 
 
 def read_images(classifier: Classifier, images: Sequence[Input], *, skip_unreadable: bool = False) -> list[Image]:
@@ -149,6 +157,10 @@ def write_explanations(
             page.save(part, "PNG")
     value = {
         "schema_version": SCHEMA_VERSION,
+        "located": {
+            title: {name: share.to_dict() for name, share in shares.items()}
+            for title, shares in located_by_method(explanations).items()
+        },
         "explanations": [{"file": file.name, **one.to_dict()} for one, file in zip(explanations, files, strict=True)],
     }
     write_json(folder / JSON_FILE, value)

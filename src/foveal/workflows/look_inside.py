@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from foveal.classifier import Classifier
+from foveal.classifier.ensemble import Ensemble
 from foveal.classifier.inference import logits_and_features
 from foveal.classifier.inputs import Input, opened
 from foveal.data.dataset import Dataset
@@ -170,7 +171,10 @@ def _opened(classifier: str | Path | Run | Classifier, trust: str | None) -> Cla
             f"{classifier} is the name of a network, whose weights are not trained; "
             "name a classifier or a run to see what it has learnt."
         )
-    return Classifier.load(classifier.path if isinstance(classifier, Run) else classifier, device="cpu", trust=trust)
+    loaded = Classifier.load(classifier.path if isinstance(classifier, Run) else classifier, device="cpu", trust=trust)
+    if isinstance(loaded, Ensemble):
+        raise UsageError(f"{classifier} holds several networks; name the folder of one of them.")
+    return loaded
 
 
 def _prepared(classifier: Classifier, image: Input) -> tuple[np.ndarray, Tensor]:
