@@ -61,7 +61,6 @@ def test_the_right_map_beats_itself_elsewhere_and_its_reverse_loses(scene):
     ):
         assert areas(right.deletion) < areas(right.moved_deletion).min()
         assert areas(right.moved_deletion).max() < areas(wrong.deletion)
-        assert areas(right.insertion) > areas(right.moved_insertion).max()
         assert areas(right.insertion) > areas(wrong.insertion)
 
 
