@@ -13,15 +13,13 @@ from torch import Tensor, nn
 
 from foveal.errors import UsageError
 from foveal.explanation.capture import capture
+from foveal.explanation.receptive_field import Box, sight_of, window_on_image
 from foveal.explanation.sheets import Tile, as_rgb, sheets
-from foveal.explanation.stages import Place, find_stage
-from foveal.models.anatomy import inspect_network
 
 OUTLINE = (255, 140, 0)
 TOP = 16
 SIDE = 128  # of a picture on a sheet
 
-Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two excluded
 Batch = tuple[np.ndarray, np.ndarray]  # rows (B,), uint8 pixels (B, H, W, C)
 
 
@@ -74,9 +72,9 @@ def exciting(
     """Return the `top` images of `batches` whose map of channel `unit` has the largest values.
 
     One pass; no more than a batch and the images found are held. Of equal images the earlier ones are kept. What a cell
-    sees is a rectangle of its theoretical receptive field around the cell's centre, cut at the image's border; the
-    whole image where the field is not known. Zeiler, Fergus: "Visualizing and understanding convolutional networks",
-    ECCV 2014, show units in this way, by a deconvolution of what the field holds instead of a crop alone.
+    sees is its theoretical receptive field, cut at the image's border. Zeiler, Fergus: "Visualizing and understanding
+    convolutional networks", ECCV 2014, show units in this way, by a deconvolution of what the field holds instead of a
+    crop alone.
 
     Args:
         network: any torch module; left as it was found.
@@ -90,10 +88,9 @@ def exciting(
     Raises:
         UsageError: for a stage without a map, for a unit that there is not, or when there are no images.
     """
-    place = find_stage(network, stage, image)
+    place, sight = sight_of(network, stage, image)
     if not 0 <= unit < place.shape[0]:
         raise UsageError(f"There is no unit {unit} in {place.name}: it has {place.shape[0]:,}, from 0.")
-    field = _field(network, place, image)
     device = next((one.device for one in network.parameters()), torch.device("cpu"))
     best: list[tuple[float, int, Excited]] = []  # a heap, the weakest first; of equal ones the latest
     seen = 0
@@ -105,9 +102,9 @@ def exciting(
             strongest = float(values.max())
             if len(best) < top or (strongest, -seen) > best[0][:2]:
                 cell = tuple(map(int, np.unravel_index(int(values.argmax()), values.shape)))
-                found = Excited(
-                    row, strongest, (cell[0], cell[1]), _box(cell, values.shape, image, field), picture.copy()
-                )
+                at = cell[0], cell[1]
+                box = window_on_image(sight, at, (image[1], image[2]))
+                found = Excited(row, strongest, at, box, picture.copy())
                 (heapq.heappush if len(best) < top else heapq.heapreplace)(best, (strongest, -seen, found))
             seen += 1
     if not seen:
@@ -115,23 +112,6 @@ def exciting(
     return Exciting(
         place.name, unit, seen, tuple(one[2] for one in sorted(best, key=lambda one: one[:2], reverse=True))
     )
-
-
-def _field(network: nn.Module, place: Place, image: tuple[int, int, int]) -> tuple[int, int]:
-    """Return how many rows and columns of the image a cell of the stage's map sees."""
-    trace = inspect_network(network, *image).trace
-    sight = trace.nodes[max(trace.ends[place.module] - 1, 0)].sight
-    return image[1:] if sight is None else sight.field
-
-
-def _box(cell: tuple[int, ...], shape: tuple[int, ...], image: tuple[int, int, int], field: tuple[int, int]) -> Box:
-    """Return what a cell of a map of `shape` sees: `field` around its centre, cut at the border of the image."""
-    starts, ends = [], []
-    for at, cells, side, length in zip(cell, shape, image[1:], field, strict=True):
-        start = round((at + 0.5) * side / cells - length / 2)
-        starts.append(min(max(start, 0), side - 1))
-        ends.append(max(min(start + length, side), 1))
-    return starts[0], starts[1], ends[0], ends[1]
 
 
 def _outlined(pixels: np.ndarray, box: Box) -> np.ndarray:

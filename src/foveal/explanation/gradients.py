@@ -134,10 +134,13 @@ class _Guiding(TorchFunctionMode):
 class _GuidedReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, highest: float) -> Tensor:
-        ctx.save_for_backward((x > 0) & (x < highest))
-        return x.clamp(0, highest)
+        ctx.highest = highest
+        ctx.save_for_backward(x)
+        return x.clamp_min(0) if highest == torch.inf else x.clamp(0, highest)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (passes,) = ctx.saved_tensors
-        return torch.relu(gradients[0]) * passes, None
+        (x,), positive = ctx.saved_tensors, gradients[0].clamp_min(0)
+        if ctx.highest == torch.inf:
+            return torch.ops.aten.threshold_backward(positive, x, 0), None
+        return torch.ops.aten.hardtanh_backward(positive, x, 0.0, ctx.highest), None
