@@ -42,6 +42,10 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/architectures.py
 	$(PIP) --editable '.[onnx,openvino]'
 	$(BIN)/python bench/engines.py
+	$(PIP) --editable '.[explain]'
+	$(PIP) --no-deps grad-cam==1.5.7 ttach==0.0.3 opencv-python-headless==5.0.0.93
+	$(BIN)/python bench/explain.py
+	$(BIN)/python bench/explain.py --network efficientnet_lite0 --images 2
 
 docs: $(VENV)/.installed-all
 	$(BIN)/mkdocs build --quiet --strict

@@ -8,8 +8,10 @@ from explained import same_state, state_of
 from torch import nn
 
 from foveal.errors import UsageError
+from foveal.explanation.cam import gradient_cams
 from foveal.explanation.capture import capture
 from foveal.explanation.stages import find_stage, last_map, map_stages
+from foveal.explanation.target import Target
 
 
 class Tangled(nn.Module):
@@ -128,3 +130,18 @@ def test_a_network_that_was_wrapped_or_is_not_ours():
     )
     assert last_map(timm_like, (3, 9, 9)).module == "0"
     assert last_map(nn.Sequential(timm_like), (3, 9, 9)).shape == (4, 7, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [("resnet18", "layer4"), ("mobilenetv3_small_050", None), ("vit_tiny_patch16_224", "patch_embed.proj")],
+)
+def test_networks_of_timm(timm, name, stage):
+    """The last map is found (a vision transformer's only one is that of its patches); Grad-CAM leaves all as found."""
+    network = timm.create_model(name, pretrained=False, num_classes=4).train()
+    before, image = state_of(network), (3, 224, 224)
+    place = last_map(network, image)
+    assert stage is None or place.module == stage
+    maps = gradient_cams(network, torch.rand(1, *image), Target(), place.module)["gradcam"]
+    assert maps.shape == (1, *place.shape[1:])
+    assert same_state(before, state_of(network))

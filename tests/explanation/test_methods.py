@@ -8,6 +8,7 @@ from explained import CLASSES, FEW, asked, member, same_state, state_of
 from torch import nn
 
 from foveal.errors import UsageError
+from foveal.explanation.attribute import attribute
 from foveal.explanation.methods import BY_NAME, METHODS, Settings, Subject, enlarged, find_method
 from foveal.explanation.target import Target
 from gallery_members import OF_ONE_INPUT, SMALLEST
@@ -162,3 +163,16 @@ def test_what_is_refused(members):
         with pytest.raises(UsageError, match=r"engine onnx does not give; take occlusion or rise, or the engine torch"):
             method.run(type(closed)(subject, x, Target(), FEW))
     assert CLASSES == 5
+
+
+def test_any_torch_network_is_explained_without_a_classifier(members):
+    network, x = members("cifar_resnet20")
+    for method in METHODS:
+        own = method.run(asked(network, x, Target(torch.tensor([1, 1])), Settings(samples=6, window=16))).maps
+        found = attribute(network, x, method=method.title, classes=1, settings=Settings(samples=6, window=16))
+        assert torch.equal(found, enlarged(own, *x.shape[2:]))
+    assert attribute(network, x, classes=torch.tensor([1, 2]), against=0).shape == (2, 32, 32)
+    with pytest.raises(UsageError, match=r"answers with 5 classes, 0 to 4; \[5, 5\] are not all"):
+        attribute(network, x, classes=5)
+    with pytest.raises(UsageError, match=r"Images are numbers \(B, C, H, W\), at least one, not torch.uint8"):
+        attribute(network, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))

@@ -191,8 +191,8 @@ BY_NAME: Mapping[str, Method] = {method.name: method for method in METHODS}
 
 
 def find_method(name: str) -> Method:
-    """Return the method called `name`, in whatever spelling; UsageError lists those that there are."""
-    found = {_plain(known): method for known, method in BY_NAME.items()}.get(_plain(name))
+    """Return the method of this name or title, in whatever spelling; UsageError lists those that there are."""
+    found = {_plain(known): one for one in METHODS for known in (one.name, one.title)}.get(_plain(name))
     if found is None:
         raise UsageError(f'There is no method "{name}"; choose {", ".join(BY_NAME)}.{nearest(name, BY_NAME)}')
     return found
