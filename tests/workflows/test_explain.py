@@ -106,7 +106,7 @@ def test_the_folder(classifier, images, tmp_path):
 
 def test_a_map_of_zeros_says_so_and_shows_the_picture(classifier, images):
     (one,) = foveal.explain(classifier, images[0], judged=False)
-    empty = replace(one, map=np.zeros_like(one.map), grid=np.zeros_like(one.grid))
+    empty = replace(one, grid=np.zeros_like(one.grid))
     assert empty.warnings == (
         f"The map is zero everywhere: nothing here spoke for {one.target}, so that there is nothing to show.",
     )

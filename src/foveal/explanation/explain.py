@@ -97,7 +97,6 @@ def _explanation(
 ) -> Explanation:
     names, number, found = classifier.classes, column.classes[at], column.mapped.found
     return Explanation(
-        map=column.mapped.maps[at],
         grid=found.maps[at].numpy(),
         picture=image.pixels,
         method=column.method.name,

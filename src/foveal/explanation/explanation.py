@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from foveal.explanation.colours import heat, overlay, scaled, signed
 from foveal.explanation.faithfulness import Faithfulness
 from foveal.explanation.located import Located
-from foveal.explanation.methods import BY_NAME, Method
+from foveal.explanation.methods import BY_NAME, Method, enlarged
 from foveal.explanation.sheets import Tile, as_rgb, sheets
 from foveal.explanation.stages import Place
 
@@ -28,11 +29,13 @@ ALL_ZERO = "The map is zero everywhere: nothing here spoke for {target}, so that
 class Explanation:
     """Why `target` (and not `against`) was given so much of the probability, by one method.
 
-    `map` lies over `picture`, the image as the network saw it: cut, scaled and framed by the preprocessing.
+    `map` lies over `picture`, the image as the network saw it: cut, scaled and framed by the preprocessing. It is made
+    of the `grid` when it is asked for, since a thousand of them would fill the memory.
     """
 
-    map: np.ndarray  # (H, W) float32; larger: speaks more for the class; below zero: against it
-    grid: np.ndarray  # (h, w) float32: the map as the method gave it, before it was enlarged
+    grid: (
+        np.ndarray
+    )  # (h, w) float32: the map as the method gave it; larger: speaks more for the class; below 0: against
     picture: np.ndarray  # (H, W, 1 or 3) uint8
     method: str
     target: str
@@ -50,9 +53,15 @@ class Explanation:
     located: Located | None = None  # how well it lies on the subject, where that is known
 
     @property
+    def map(self) -> np.ndarray:
+        """The map (H, W) float32 over the picture: the grid, enlarged to its size."""
+        whole: np.ndarray = enlarged(torch.from_numpy(self.grid)[None], *self.picture.shape[:2])[0].numpy()
+        return whole
+
+    @property
     def is_empty(self) -> bool:
         """Whether the map is zero everywhere."""
-        return not self.map.any()
+        return not self.grid.any()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -86,8 +95,9 @@ class Explanation:
 
     def coloured(self) -> np.ndarray:
         """Return the map alone in colours, uint8 (H, W, 3); of a map of pixels, what is above all but 1 % is one."""
-        largest = np.quantile(np.abs(self.map), PIXELS_BELOW) if self.kind.of_pixels else 0.0
-        values = np.clip(self.map / largest, -1, 1) if largest > 0 else scaled(self.map)
+        whole = self.map
+        largest = np.quantile(np.abs(whole), PIXELS_BELOW) if self.kind.of_pixels else 0.0
+        values = np.clip(whole / largest, -1, 1) if largest > 0 else scaled(whole)
         return signed(values) if (values < 0).any() else heat(values)
 
     def drawn(self) -> np.ndarray:
@@ -133,7 +143,11 @@ class Explanation:
             "probability": self.probability,
             "answered": self.answered,
             "abstain": self.abstain or None,
-            "map": {"smallest": float(self.map.min()), "largest": float(self.map.max()), "grid": list(self.grid.shape)},
+            "map": {
+                "smallest": float(self.grid.min()),
+                "largest": float(self.grid.max()),
+                "grid": list(self.grid.shape),
+            },
             "faithfulness": self.faithfulness.to_dict() if self.faithfulness is not None else None,
             "located": asdict(self.located) if self.located is not None else None,
             "warnings": list(self.warnings),
@@ -143,7 +157,7 @@ class Explanation:
 def _scale(one: Explanation) -> str:
     if one.is_empty:
         return ""
-    if (one.map < 0).any():
+    if (one.grid < 0).any():
         return "Orange spoke for the class, blue against it; the deeper, the more."
     return "The brighter, the more a place spoke for the class; what is not coloured did not count."
 

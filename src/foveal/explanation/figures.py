@@ -26,14 +26,15 @@ def explanation_figure(one: Explanation) -> Figure:
 
     figure = Figure(figsize=(3.3 * INCHES, 1.25 * INCHES), layout="constrained")
     axes = figure.subplots(1, 3)
-    largest = float(np.abs(one.map).max()) or 1.0
-    below = bool((one.map < 0).any())
+    whole = one.map
+    largest = float(np.abs(whole).max()) or 1.0
+    below = bool((whole < 0).any())
     colours = LinearSegmentedColormap.from_list("foveal", [f"#{stop}" for stop in (SIGNED if below else HEAT)])
     axes[0].imshow(as_rgb(one.picture))
     axes[0].set_title(f"answered {one.answered}", fontsize=9)
     axes[1].imshow(one.overlay())
     axes[1].set_title(f"why {one.question} ({100 * one.probability:.1f} %)", fontsize=9)
-    shown = axes[2].imshow(one.map, cmap=colours, vmin=-largest if below else 0, vmax=largest)
+    shown = axes[2].imshow(whole, cmap=colours, vmin=-largest if below else 0, vmax=largest)
     axes[2].set_title(one.title, fontsize=9)
     figure.colorbar(shown, ax=axes[2], shrink=0.8)
     for each in axes:

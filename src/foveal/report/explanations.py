@@ -83,7 +83,7 @@ def _map(one: Explanation) -> dict[str, Any]:
         "title": printable(one.title),
         "question": printable(one.question),
         "probability": one.probability,
-        "smooth": not one.kind.of_pixels and one.grid.shape != one.map.shape,
+        "smooth": not one.kind.of_pixels and one.grid.shape != one.picture.shape[:2],
         "warnings": [printable(words) for words in one.warnings],
         "figures": [] if figures is None else _figures(one),
         **_numbers(values, limit),
