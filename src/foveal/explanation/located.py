@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from scipy.ndimage import binary_dilation
+from scipy.stats import binomtest
 
 from foveal.errors import DataError
 
@@ -52,7 +53,7 @@ def located(map_: np.ndarray, subject: np.ndarray, *, tolerance: int = 0) -> Loc
 
 @dataclass(frozen=True)
 class Share:
-    """A mean over images with its 95 % interval by the percentile bootstrap, and the number of images."""
+    """A mean over images with its 95 % interval, and the number of images."""
 
     value: float
     low: float
@@ -68,8 +69,13 @@ class Share:
 
 
 def mean_share(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Share:
-    """Return the mean of `values`, one an image, with its interval; images are drawn `DRAWS` times with replacement."""
+    """Return the mean of `values`, one an image, with its interval: Wilson's where all are 0 or 1, else percentiles of
+    the means of `DRAWS` sets of images drawn with replacement.
+    """
     known = np.asarray(values, np.float64)
+    if np.isin(known, (0, 1)).all():
+        low, high = binomtest(int(known.sum()), len(known)).proportion_ci(method="wilson")
+        return Share(float(known.mean()), float(low), float(high), len(known))
     chance = np.random.default_rng(seed)
     draws = np.array([known[chance.integers(len(known), size=len(known))].mean() for _ in range(DRAWS)])
     low, high = np.quantile(draws, (0.025, 0.975))
