@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from foveal.data.load import load
     from foveal.data.sources.manifest import Columns
     from foveal.errors import FovealError
+    from foveal.explanation.attribute import attribute
+    from foveal.explanation.capture import capture
     from foveal.explanation.explanation import Explanation, Explanations
     from foveal.models.anatomy import Anatomy
     from foveal.models.catalog import create_model
@@ -70,6 +72,8 @@ _HOMES = {
     "find_shortcuts": "foveal.workflows.shortcuts",
     "find_learning_rate": "foveal.workflows.find_rate",
     "inspect": "foveal.workflows.inspect",
+    "attribute": "foveal.explanation.attribute",
+    "capture": "foveal.explanation.capture",
     "check": "foveal.workflows.check",
     "divide": "foveal.workflows.divide",
     "learning_curve": "foveal.workflows.learning_curve",
@@ -99,6 +103,8 @@ __all__ = [
     "Recipe",
     "Repeats",
     "Run",
+    "attribute",
+    "capture",
     "check",
     "compare",
     "create_model",

@@ -28,7 +28,7 @@ def test_it_writes_pictures_figures_and_a_page(foveal_cli, here):
     value = json.loads((here / "explanations" / "explanations.json").read_text())
     assert {one["method"] for one in value["explanations"]} == {"gradcam", "hirescam"}
     warned = sum(bool(one["warnings"]) for one in value["explanations"])
-    assert lines[-2] == f"trusted         {26 - warned} of 26 maps"
+    assert lines[-2] == f"doubted         {warned} of 26 maps; nothing was found against the others"
     again = foveal_cli("explain", "clf", "fruit/lime")
     assert (again.code, again.err) == (6, "foveal: explanations exists already; choose another --out.\n")
 
@@ -45,6 +45,12 @@ def test_it_writes_pictures_figures_and_a_page(foveal_cli, here):
         (["fruit/lime/99.png"], 3, "fruit/lime/99.png: "),
         (["nowhere"], 3, "nowhere: "),
         (["fruit/lime", "--engine", "onnx"], 5, "onnx"),
+        (["fruit/lime", "-m", "occlusion", "--stride", "9"], 2, "leaves gaps between windows"),
+        (["fruit/lime", "--window", "5"], 2, "Grad-CAM has no window to choose; it is of occlusion"),
+        (["fruit/lime", "-m", "rise", "--stage", "block1"], 2, "RISE has no stage to choose; it is of gradcam"),
+        (["fruit/lime", "--seed", "99999999999999999999"], 2, "--seed"),
+        (["fruit/lime", "--class", "LIME"], 2, 'Did you mean "lime"'),
+        (["fruit/lime", "--out", "clf/classifier.json/x"], 6, "cannot be made"),
         (["fruit", "--shortcuts", "--class", "lime"], 2, "--shortcuts takes one source and one method"),
         (["fruit/lime", "--class", "lime", "--against", "lime"], 2, "cannot be explained against itself"),
     ],

@@ -49,8 +49,8 @@ def test_the_strongest_come_first_with_the_field_of_their_cell():
         assert [one.row for one in found.images] == [2, 6, 8, 10]  # of equal ones the earlier first
         assert found.seen == 6
     assert [one.cell for one in found.images[:3]] == [(0, 0), (5, 3), (2, 2)]
-    # Cell (2, 2) of 6×4 has its centre at pixel 5 of 12 rows and 8 columns: a field of 3 begins at 3.5, which is 4.
-    assert [one.box for one in found.images[:3]] == [(0, 0, 3, 3), (10, 6, 12, 8), (4, 4, 7, 7)]
+    # A window of 3, every 2 pixels from the padding on: that of cell (2, 2) begins at pixel 3.
+    assert [one.box for one in found.images[:3]] == [(0, 0, 2, 2), (9, 5, 12, 8), (3, 3, 6, 6)]
     assert same_state(state, state_of(network))
 
 

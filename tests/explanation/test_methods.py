@@ -66,6 +66,8 @@ def test_every_explainer_on_every_family(members, family, name):
     assert torch.isfinite(maps).all()
     assert method.signed or (maps >= 0).all()
     assert found.maps.flatten(1).std(dim=1).max() > 0
+    if name in SLOW and family not in FAST_FAMILIES:
+        return
     again = method.run(asked(network, x, Target(torch.tensor([1, 3])))).maps
     assert torch.equal(found.maps, again)
     alone = method.run(asked(network, x[1:], Target(torch.tensor([3])))).maps

@@ -112,8 +112,31 @@ def test_a_map_of_zeros_says_so_and_shows_the_picture(classifier, images):
     )
     assert np.array_equal(empty.overlay(), empty.picture)
     assert np.array_equal(empty.drawn(), empty.picture)
-    assert "all zero" in str(empty.to_dict()["warnings"]) or empty.is_empty
     assert "zero everywhere" in empty._repr_html_()
+    flat = replace(one, grid=np.full_like(one.grid, 0.3))
+    assert flat.warnings[0].startswith("The map has the same value everywhere")
+    assert np.array_equal(flat.drawn(), flat.picture)
+
+
+def test_the_figures_of_a_map_are_its_own(classifier, images):
+    """They do not depend on the other images or methods of the same command."""
+    together_ = foveal.explain(classifier, images, method=["gradcam", "guided-backprop"])
+    for image in images:
+        for method in ("gradcam", "guided-backprop"):
+            (alone,) = foveal.explain(classifier, image, method=method)
+            (beside,) = [one for one in together_ if (one.input, one.method) == (str(image), method)]
+            figures = alone.faithfulness.to_dict()
+            for name, value in beside.faithfulness.to_dict().items():
+                assert figures[name] == (pytest.approx(value, abs=2e-3) if isinstance(value, float) else value)
+            assert alone.faithfulness.agreement_with == "Occlusion"
+
+
+def test_what_is_known_against_a_method_is_said_of_every_map(classifier, images):
+    found = foveal.explain(classifier, images[0], method=["eigencam", "guided-backprop", "gradcam"], judged=False)
+    cautions = [one.to_dict()["caution"] for one in found]
+    assert "the same for every class" in cautions[0]
+    assert "depends little on what was learned" in cautions[1]
+    assert cautions[2] is None
 
 
 def test_names_cannot_break_out_of_the_card_or_the_folder(classifier, tmp_path):

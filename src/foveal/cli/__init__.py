@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-STOPPED = "Stopped. A run directory that exists already goes on with: foveal train --resume RUN"
+STOPPED = "Stopped. What was trained so far goes on with: foveal train --resume RUN"
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def explain(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of masks and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=(1 << 32) - 1, help="Of masks and noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
     engine: Annotated[
         str, typer.Option(help="torch; another engine has answers only, for occlusion and rise.")
@@ -83,6 +83,9 @@ def explain(
 
     if out.exists():
         raise OutputError(f"{out} exists already; choose another --out.")
+    from foveal.workflows.place import refuse_unwritable
+
+    refuse_unwritable(out)
     chosen_stage = int(stage) if stage is not None and stage.lstrip("-").isdecimal() else stage
     if shortcuts:
         if len(images) != 1 or (method and len(method) > 1) or target or against:
@@ -91,6 +94,7 @@ def explain(
             classifier, images[0], (method or ["gradcam"])[0], chosen_stage, seed, device, trust, skip_unreadable, out
         )
         return
+    from foveal.explanation.explanation import percent
     from foveal.workflows.explain import explain as explain_images
     from foveal.workflows.explain import opened_classifier, see_stages, write_explanations
     from foveal.workflows.subjects import located_by_method
@@ -114,7 +118,7 @@ def explain(
     )
     doubted = [one for one in found if one.warnings]
     for one in found:
-        share = f"{one.target} {100 * one.probability:.1f}%"
+        share = f"{one.target} {percent(one.probability)}"
         said = "" if one.answered == one.target else f"  (answered {one.answered})"
         typer.echo(_plain(f"{one.input}  {share}{said}  {one.title}"))
         for warning in one.warnings:
@@ -124,7 +128,7 @@ def explain(
         words = ", ".join(f"{MEASURES[name]} {share}" for name, share in shares.items() if name != "area")
         typer.echo(f"{title}: {words}; the subject is {100 * shares['area'].value:.0f} % of the image")
     if judged:
-        typer.echo(f"trusted         {len(found) - len(doubted)} of {len(found)} maps")
+        typer.echo(f"doubted         {len(doubted)} of {len(found)} maps; nothing was found against the others")
     typer.echo(f"explanations    {out} ({len(files)} files; begin with {files[0].name})")
 
 

@@ -69,6 +69,10 @@ def capture(network: nn.Module, *modules: str, graph: Graph = "none") -> Iterato
     """
     found = dict(network.named_modules())
     for module in modules:
+        if not isinstance(module, str):
+            raise UsageError(
+                f"Modules are named by text, not {module!r}; find_stage tells the module of a stage's number."
+            )
         if module not in found:
             raise UsageError(unknown_module(network, module))
     captured = Captured(modules)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from foveal.explanation.explanation import Explanation, percent
 from foveal.explanation.sheets import as_rgb, fitted
 from foveal.web import card
 from foveal.web.thumbnails import picture_address
-
-if TYPE_CHECKING:
-    from foveal.explanation.explanation import Explanation
 
 MOST_SHOWN = 24
 SIDE = 192  # of a picture, in pixels
@@ -21,7 +18,7 @@ def explanations_card(explanations: Sequence[Explanation]) -> str:
     shown = [
         {
             "one": one,
-            "share": f"{100 * one.probability:.1f} %",
+            "share": percent(one.probability),
             "pictures": [picture_address(fitted(picture, SIDE)) for picture in (as_rgb(one.picture), one.drawn())],
         }
         for one in explanations[:MOST_SHOWN]

@@ -47,9 +47,15 @@ def class_number(classifier: Classifier, name: str) -> int:
         more = len(classifier.classes) - MOST_NAMED
         rest = f", and {more:,} more" if more > 0 else ""
         raise UsageError(
-            f'There is no class "{name}"; the classifier knows {known}{rest}.{nearest(name, classifier.classes)}'
+            f'There is no class "{name}"; the classifier knows {known}{rest}.{_meant(name, classifier.classes)}'
         )
     return classifier.classes.index(name)
+
+
+def _meant(name: str, classes: Sequence[str]) -> str:
+    """Return which class may have been meant: one that differs in capitals alone, or the nearest."""
+    same = [one for one in classes if one.casefold() == name.casefold()]
+    return f' Did you mean "{same[0]}"?' if same else nearest(name, classes)
 
 
 def explain_images(

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PIXELS_BELOW = 0.99  # of a map of pixels, whose few largest values would leave all others dark
+SAME = 1e-6  # of the largest magnitude, up to which a difference is rounding
+FLAT = "The map has the same value everywhere: it points at nothing, so that there is nothing to show."
+NO_DOUBT = "Measured, and nothing was found against it; that makes neither the map nor the answer right."
 DISTRUST = "Do not trust this map."
 ALL_ZERO = "The map is zero everywhere: nothing here spoke for {target}, so that there is nothing to show."
 
@@ -60,13 +63,14 @@ class Explanation:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the map is zero everywhere."""
-        return not self.grid.any()
+        """Whether the map is the same everywhere, zero or not: it points at nothing."""
+        return bool(np.ptp(self.grid) <= SAME * np.abs(self.grid).max())
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Why the map should not be believed, in whole sentences; empty where nothing was found against it."""
-        found = [ALL_ZERO.format(target=self.target)] if self.is_empty else []
+        nothing = FLAT if self.grid.any() else ALL_ZERO.format(target=self.target)
+        found = [nothing] if self.is_empty else []
         if self.abstain:
             found.append(f"The classifier abstains: {self.abstain}.")
         if self.faithfulness is not None and not self.is_empty:
@@ -90,8 +94,9 @@ class Explanation:
         return BY_NAME[self.method]
 
     def overlay(self) -> np.ndarray:
-        """Return the picture under the map, uint8 (H, W, 3); the picture alone where the map is zero."""
-        return overlay(as_rgb(self.picture), self.map)
+        """Return the picture under the map, uint8 (H, W, 3); the picture alone where the map is empty."""
+        picture = as_rgb(self.picture)
+        return picture if self.is_empty else overlay(picture, self.map)
 
     def coloured(self) -> np.ndarray:
         """Return the map alone in colours, uint8 (H, W, 3); of a map of pixels, what is above all but 1 % is one."""
@@ -106,14 +111,16 @@ class Explanation:
 
     def sheet(self, side: int = 320) -> Image.Image:
         """Return the picture and the overlay beside each other, with what they are and whether to believe them."""
-        share = f"{self.target} {100 * self.probability:.1f} %"
+        share = f"{self.target} {percent(self.probability)}"
         said = share if self.answered == self.target else f"{share}, answered {self.answered}"
         doubt = " ".join(self.warnings)
         tiles = [
             Tile(as_rgb(self.picture), f"what the network sees of {self.input}"),
             Tile(self.drawn(), f"why {self.question}: {self.title}", f"{DISTRUST} {doubt}" if doubt else ""),
         ]
-        return sheets(tiles, heading=said, note=_scale(self), columns=2, side=side)[0]
+        parts = [_scale(self), self.kind.caution]
+        parts += [NO_DOUBT] if self.faithfulness is not None and not doubt else []
+        return sheets(tiles, heading=said, note=" ".join(filter(None, parts)), columns=2, side=side)[0]
 
     def figure(self) -> Figure:
         """Return a matplotlib figure: picture, overlay, map with its scale. Needs the extra ``explain``."""
@@ -135,6 +142,7 @@ class Explanation:
             "classifier_hash": self.classifier_hash,
             "method": self.method,
             "source": self.kind.source,
+            "caution": self.kind.caution or None,
             "stage": place and {"name": place.name, "module": place.module, "map": list(place.shape)},
             "parameters": dict(self.parameters),
             "engine": self.engine,
@@ -152,6 +160,14 @@ class Explanation:
             "located": asdict(self.located) if self.located is not None else None,
             "warnings": list(self.warnings),
         }
+
+
+def percent(share: float) -> str:
+    """Return a probability in per cent; what is not all is never shown as 100, nor something as 0."""
+    words = f"{100 * share:.1f} %"
+    if words == "100.0 %" and share < 1:
+        return ">99.9 %"
+    return "<0.1 %" if words == "0.0 %" and share > 0 else words
 
 
 def _scale(one: Explanation) -> str:
@@ -184,8 +200,8 @@ class Explanations(list[Explanation]):
             first = row[0]
             tiles.append(Tile(as_rgb(first.picture), f"{first.input.rpartition('/')[2]}: {first.answered}"))
             for one in row:
-                words = f"{one.kind.title}: {one.question} {100 * one.probability:.0f} %"
-                alarm = "all zero" if one.is_empty else "not to be trusted" if one.warnings else ""
+                words = f"{one.kind.title}: {one.question} ({percent(one.probability)})"
+                alarm = "points at nothing" if one.is_empty else "not to be trusted" if one.warnings else ""
                 tiles.append(Tile(one.drawn(), words, alarm))
             tiles += [Tile(np.full((1, 1), 255, np.uint8))] * (columns - 1 - len(row))
         count = max(1, most // columns) * columns

@@ -17,7 +17,7 @@ N = TypeVar("N", bound=nn.Module)
 COMPARED = 14  # cells a side at which maps are compared, at most: class activation maps have seldom more
 STABLE = 0.5  # rank correlation with the maps of slightly noisy images below which a map is called unstable
 DEPENDS = 0.6  # rank correlation with the map of a network without knowledge above which a map ignores the network
-AGREES = 0.1  # rank correlation with other methods' maps below which they are said to disagree
+AGREES = 0.0  # rank correlation with another method's map below which they are said to disagree
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Faithfulness:
     `deletion` and `insertion` are areas of Petsiuk et al. 2018, the `moved_` ones the best of the same map moved
     elsewhere (see `deletion.py`). `sparsity` is the Gini index. The others are Spearman's rank correlation of the map
     with that of the same image under slight noise (`stability`), with that of the network after its weights were
-    shuffled (`randomised`: Adebayo et al. 2018), and with those of other methods (`agreement`).
+    shuffled (`randomised`: Adebayo et al. 2018), and with that of another method (`agreement`).
     """
 
     deletion: float | None = None
@@ -38,7 +38,7 @@ class Faithfulness:
     stability: float | None = None
     randomised: float | None = None
     agreement: float | None = None
-    agreement_with: tuple[str, ...] = ()
+    agreement_with: str = ""  # the other method
 
     def warnings(self) -> tuple[str, ...]:
         """Return what the figures say against the map, in whole sentences; nothing where they do not."""
@@ -46,12 +46,12 @@ class Faithfulness:
         if self.deletion is not None and self.moved_deletion is not None and self.deletion >= self.moved_deletion:
             found.append(
                 f"Covering what it marks lowers the probability no more than covering other places does "
-                f"(deletion {self.deletion:.2f}, moved elsewhere down to {self.moved_deletion:.2f})."
+                f"(deletion {self.deletion:.3f}, moved elsewhere down to {self.moved_deletion:.3f})."
             )
         if self.insertion is not None and self.moved_insertion is not None and self.insertion <= self.moved_insertion:
             found.append(
                 f"Showing what it marks raises the probability no more than showing other places does "
-                f"(insertion {self.insertion:.2f}, moved elsewhere up to {self.moved_insertion:.2f})."
+                f"(insertion {self.insertion:.3f}, moved elsewhere up to {self.moved_insertion:.3f})."
             )
         if self.stability is not None and self.stability < STABLE:
             found.append(f"It changes under noise that is hardly seen (rank correlation {self.stability:.2f}).")
@@ -61,13 +61,12 @@ class Faithfulness:
                 f"{self.randomised:.2f}): it shows the image rather than what was learned."
             )
         if self.agreement is not None and self.agreement < AGREES:
-            others = ", ".join(self.agreement_with)
-            found.append(f"Other methods mark other places ({others}: rank correlation {self.agreement:.2f}).")
+            found.append(f"{self.agreement_with} marks other places (rank correlation {self.agreement:.2f}).")
         return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures, ready for JSON."""
-        return {**asdict(self), "agreement_with": list(self.agreement_with)}
+        return {**asdict(self), "agreement_with": self.agreement_with or None}
 
 
 def gini(values: np.ndarray) -> float:

@@ -18,6 +18,8 @@ from foveal.explanation.target import Target
 
 Needs = Literal["gradients", "maps", "answers"]
 
+MOST_SEED = 1 << 32
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -34,6 +36,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"The {name} of an explanation are one or more, not {value}.")
+        if not 0 <= self.seed < MOST_SEED:
+            raise UsageError(f"The seed of an explanation is a number from 0 to {MOST_SEED - 1:,}, not {self.seed}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +103,17 @@ class Method:
     needs: Needs
     run: Run
     signed: bool = False
+    caution: str = ""  # what is known against it, whatever the image
+
+    @property
+    def has_stage(self) -> bool:
+        """Whether its map is made of a stage's maps, of which another can be chosen."""
+        return self.name.endswith(("cam", "cam++"))
+
+    @property
+    def asks_often(self) -> bool:
+        """Whether it asks the network a hundred times and more for a map."""
+        return self.name in ("scorecam", "occlusion", "rise")
 
     @property
     def of_pixels(self) -> bool:
@@ -174,14 +189,24 @@ def _rise(asked: Question) -> Found:
     return Found(maps, None, {"masks": samples, "seed": seed, "engine": ask.engine})
 
 
+OF_NO_CLASS = "Eigen-CAM shows what stands out in the maps; it is the same for every class."
+OF_THE_IMAGE = "Guided backpropagation draws edges and depends little on what was learned (Adebayo et al. 2018)."
+
 METHODS: tuple[Method, ...] = (
     Method("gradcam", "Grad-CAM", "Selvaraju et al. 2017", "gradients", _by_gradient("gradcam")),
     Method("gradcam++", "Grad-CAM++", "Chattopadhay et al. 2018", "gradients", _by_gradient("gradcam++")),
     Method("hirescam", "HiResCAM", "Draelos, Carin 2020", "gradients", _by_gradient("hirescam")),
     Method("layercam", "Layer-CAM", "Jiang et al. 2021", "gradients", _by_gradient("layercam")),
     Method("scorecam", "Score-CAM", "Wang et al. 2020", "maps", _score_cam),
-    Method("eigencam", "Eigen-CAM", "Muhammad, Yeasin 2020", "maps", _eigen_cam),
-    Method("guided-backprop", "Guided backpropagation", "Springenberg et al. 2015", "gradients", _guided),
+    Method("eigencam", "Eigen-CAM", "Muhammad, Yeasin 2020", "maps", _eigen_cam, caution=OF_NO_CLASS),
+    Method(
+        "guided-backprop",
+        "Guided backpropagation",
+        "Springenberg et al. 2015",
+        "gradients",
+        _guided,
+        caution=OF_THE_IMAGE,
+    ),
     Method("integrated-gradients", "Integrated gradients", "Sundararajan et al. 2017", "gradients", _integrated, True),
     Method("smoothgrad", "SmoothGrad", "Smilkov et al. 2017", "gradients", _smooth),
     Method("occlusion", "Occlusion", "Zeiler, Fergus 2014", "answers", _occlusion, True),
@@ -208,7 +233,10 @@ def occlusion_window(x: Tensor, settings: Settings) -> tuple[int, int]:
     window = settings.window or max(1, shorter // 7)
     if window > shorter:
         raise UsageError(f"A window of {window} pixels does not fit into an image of {x.shape[2]}×{x.shape[3]}.")
-    return window, settings.stride or max(1, window // 2)
+    stride = settings.stride or max(1, window // 2)
+    if stride > window:
+        raise UsageError(f"A stride of {stride} pixels leaves gaps between windows of {window}; take a smaller one.")
+    return window, stride
 
 
 def _size(x: Tensor) -> tuple[int, int]:

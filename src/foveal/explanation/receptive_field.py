@@ -8,19 +8,19 @@ and images, and is measured by gradients.
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from foveal.errors import UsageError
 from foveal.explanation.capture import capture
 from foveal.explanation.colours import overlay
-from foveal.explanation.sheets import FAINT, FONT_SIZE, INK, LETTER, LINE, PAPER, as_rgb
+from foveal.explanation.lettering import font, lines
+from foveal.explanation.sheets import FAINT, FONT_SIZE, INK, LINE, PAPER, as_rgb
 from foveal.explanation.stages import Place, find_stage, map_stages
 from foveal.models.anatomy.receptive_field import Sight
 from foveal.models.anatomy.trace import trace
@@ -322,7 +322,7 @@ def _tag(draw: ImageDraw.ImageDraw, box: Box, taken: list[Box], size: tuple[int,
             for colour, thick in ((DARK, 3), (PAPER, 1)):
                 draw.line((*middle, *nearest), fill=colour, width=thick)
             draw.rectangle((left, top, left + TAG - 1, top + TAG - 1), fill=DARK, outline=PAPER)
-            draw.text(middle, words, fill=PAPER, font=ImageFont.load_default(FONT_SIZE), anchor="mm")
+            draw.text(middle, words, fill=PAPER, font=font(FONT_SIZE), anchor="mm")
             taken.append(place)
             return
 
@@ -350,12 +350,11 @@ def _told(names: Sequence[str], box: Box, picture: tuple[int, int], shown: Box) 
 
 def _with_legend(page: Image.Image, legend: Sequence[tuple[int | None, str]]) -> Image.Image:
     """Return the page with lines of words below it, behind the stroke of the outline of a number, or of none."""
-    stroke, width, font = 34, max(page.width, NARROWEST), ImageFont.load_default(FONT_SIZE)
-    letters = int((width - 2 * EDGE - stroke) / LETTER)
-    rows = [  # PIL's font has no ×
+    stroke, width, small = 34, max(page.width, NARROWEST), font(FONT_SIZE)
+    rows = [
         (number if at == 0 else None, words)
         for number, said in legend
-        for at, words in enumerate(textwrap.wrap(said.replace("×", "x"), letters))
+        for at, words in enumerate(lines(said, width - 2 * EDGE - stroke, small))
     ]
     whole = Image.new("RGB", (width, page.height + len(rows) * (LINE + 3) + EDGE), PAPER)
     whole.paste(page, (0, 0))
@@ -366,5 +365,5 @@ def _with_legend(page: Image.Image, legend: Sequence[tuple[int | None, str]]) ->
             draw.rectangle((EDGE, y + 4, EDGE + stroke - 8, y + 11), fill=DARK)
             for start, stop in _dashes(EDGE + 1, EDGE + stroke - 9, DASHES[number % len(DASHES)]):
                 draw.rectangle((start, y + 6, stop, y + 9), fill=COLOURS[number % len(COLOURS)])
-        draw.text((EDGE + stroke, y), words, fill=INK if number is not None else FAINT, font=font)
+        draw.text((EDGE + stroke, y), words, fill=INK if number is not None else FAINT, font=small)
     return whole

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from foveal.explanation.lettering import font, lines
 
 MARGIN, GAP, LINE = 16, 10, 15
 FONT_SIZE, HEADING_SIZE = 12, 17
 INK, FAINT, PAPER, ALARM = "#1a1a1a", "#595959", "#ffffff", "#a33c00"
-LETTER = 6.4  # mean width of a letter in pixels, by which titles are broken into lines
+NARROWEST = 360  # pixels of a sheet
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,18 +64,12 @@ def fitted(picture: np.ndarray, side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _lines(text: str, letters: int) -> list[str]:
-    return [line for part in text.split("\n") for line in textwrap.wrap(part, letters)]
-
-
 def _sheet(tiles: Sequence[Tile], heading: str, note: str, columns: int, side: int) -> Image.Image:
     columns = max(1, min(columns, len(tiles)))
-    font, large = ImageFont.load_default(FONT_SIZE), ImageFont.load_default(HEADING_SIZE)
-    letters = max(8, int(side / LETTER))
-    titles = [(_lines(tile.title, letters), textwrap.wrap(tile.alarm, letters)) for tile in tiles]
-    width = max(2 * MARGIN + columns * side + (columns - 1) * GAP, 360)
-    head = textwrap.wrap(heading, int((width - 2 * MARGIN) / (LETTER * HEADING_SIZE / FONT_SIZE)))
-    foot = textwrap.wrap(note, int((width - 2 * MARGIN) / LETTER))
+    small, large = font(FONT_SIZE), font(HEADING_SIZE)
+    titles = [(lines(tile.title, side, small), lines(tile.alarm, side, small)) for tile in tiles]
+    width = max(2 * MARGIN + columns * side + (columns - 1) * GAP, NARROWEST)
+    head, foot = lines(heading, width - 2 * MARGIN, large), lines(note, width - 2 * MARGIN, small)
     top = MARGIN + len(head) * (HEADING_SIZE + 5) + len(foot) * LINE + GAP
     rows = [titles[start : start + columns] for start in range(0, len(tiles), columns)]
     heights = [side + max(len(title) + len(alarm) for title, alarm in row) * LINE + GAP for row in rows]
@@ -85,13 +80,13 @@ def _sheet(tiles: Sequence[Tile], heading: str, note: str, columns: int, side: i
         draw.text((MARGIN, y), words, fill=INK, font=large)
         y += HEADING_SIZE + 5
     for words in foot:
-        draw.text((MARGIN, y), words, fill=FAINT, font=font)
+        draw.text((MARGIN, y), words, fill=FAINT, font=small)
         y += LINE
     for at, (tile, (title, alarm)) in enumerate(zip(tiles, titles, strict=True)):
         left, upper = MARGIN + at % columns * (side + GAP), top + sum(heights[: at // columns])
-        small = fitted(tile.picture, side)
-        page.paste(small, (left + (side - small.width) // 2, upper + (side - small.height) // 2))
+        picture = fitted(tile.picture, side)
+        page.paste(picture, (left + (side - picture.width) // 2, upper + (side - picture.height) // 2))
         for row, words in enumerate((*title, *alarm)):
             colour = ALARM if row >= len(title) else INK
-            draw.text((left, upper + side + 2 + row * LINE), words, fill=colour, font=font)
+            draw.text((left, upper + side + 2 + row * LINE), words, fill=colour, font=small)
     return page

@@ -81,11 +81,15 @@ class ClassView:
 
     def _sentence(self, zone: Zone) -> str:
         share, ratio = zone.share, zone.ratio
+        few = share.n < FEWEST
+        interval = "" if few else f" ({_percent(share.low)} to {_percent(share.high)})"
+        is_ = "is" if zone.zone == "border" else "are"
         said = (
-            f"{self.label}: {_percent(share.value)} % ({_percent(share.low)} to {_percent(share.high)}) of what spoke "
-            f"for it lies {PLACES[zone.zone]}, which {'are' if zone.zone != 'border' else 'is'} "
-            f"{_percent(zone.area)} % of the image (n = {share.n:,})"
+            f"{self.label}: {_percent(share.value)} %{interval} of what spoke for it lies {PLACES[zone.zone]}, which "
+            f"{is_} {_percent(zone.area)} % of the image (n = {share.n:,})"
         )
+        if few:
+            return f"{said}: too few images to tell."
         if not zone.is_flagged:
             return f"{said}."
         times = f"{ratio.value:.1f} times ({ratio.low:.1f} to {ratio.high:.1f}) what the area explains"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from foveal.errors import UsageError
 from foveal.explanation.capture import capture
 from foveal.explanation.colours import heat
+from foveal.explanation.lettering import Font, font, lines, written
 from foveal.models.anatomy import inspect_network
 
 FEWEST = 4  # images in a batch: the unbiased estimate divides by n - 3
@@ -32,32 +32,32 @@ class Similarity:
 
     def picture(self) -> Image.Image:
         """Return the values as a labelled picture in the colours of `heat`, the numbers written into the cells."""
-        font, large = ImageFont.load_default(12), ImageFont.load_default(17)
+        small, large = font(12), font(17)
         count = len(self.stages)
-        name = int(max(font.getlength(one) for one in self.stages)) + 8
+        name = int(max(small.getlength(written(one)) for one in self.stages)) + 8
         left, top = MARGIN + name, MARGIN + 3 * LINE + name
         width = max(left + count * CELL + MARGIN, 420)
         note = (
             f"Linear CKA over {self.images:,} images in {self.batches:,} batches, without bias. "
             "1: the same but for rotation and scale; 0: unrelated."
         )
-        lines = textwrap.wrap(note, int((width - 2 * MARGIN) / 6.4))
-        page = Image.new("RGB", (width, top + count * CELL + MARGIN + len(lines) * LINE), "#ffffff")
+        foot = lines(note, width - 2 * MARGIN, small)
+        page = Image.new("RGB", (width, top + count * CELL + MARGIN + len(foot) * LINE), "#ffffff")
         draw = ImageDraw.Draw(page)
         draw.text((MARGIN, MARGIN), "How alike the stages are", fill="#1a1a1a", font=large)
         colours = heat(np.nan_to_num(self.values))
         for row, own in enumerate(self.stages):
             y = top + row * CELL
-            draw.text((left - 8, y + CELL / 2), own, fill="#1a1a1a", font=font, anchor="rm")
-            page.paste(_upright(own, font), (left + row * CELL + CELL // 2 - LINE // 2, top - name))
+            draw.text((left - 8, y + CELL / 2), written(own), fill="#1a1a1a", font=small, anchor="rm")
+            page.paste(_upright(written(own), small), (left + row * CELL + CELL // 2 - LINE // 2, top - name))
             for column, value in enumerate(self.values[row]):
                 x, colour = left + column * CELL, colours[row, column]
                 draw.rectangle((x, y, x + CELL - 2, y + CELL - 2), fill=tuple(colour.tolist()))
                 ink = "#000000" if colour @ np.array([0.3, 0.59, 0.11]) > 128 else "#ffffff"
                 words = "-" if np.isnan(value) else f"{value:.2f}"
-                draw.text((x + CELL / 2 - 1, y + CELL / 2 - 1), words, fill=ink, font=font, anchor="mm")
-        for at, words in enumerate(lines):
-            draw.text((MARGIN, top + count * CELL + MARGIN // 2 + at * LINE), words, fill="#595959", font=font)
+                draw.text((x + CELL / 2 - 1, y + CELL / 2 - 1), words, fill=ink, font=small, anchor="mm")
+        for at, words in enumerate(foot):
+            draw.text((MARGIN, top + count * CELL + MARGIN // 2 + at * LINE), words, fill="#595959", font=small)
         return page
 
 
@@ -128,8 +128,8 @@ def _unbiased_hsic(kernels: np.ndarray) -> np.ndarray:
     return result
 
 
-def _upright(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+def _upright(text: str, letters: Font) -> Image.Image:
     """Return `text` to be read from below."""
-    picture = Image.new("RGB", (int(font.getlength(text)) + 8, LINE), "#ffffff")
-    ImageDraw.Draw(picture).text((8, 1), text, fill="#1a1a1a", font=font)
+    picture = Image.new("RGB", (int(letters.getlength(text)) + 8, LINE), "#ffffff")
+    ImageDraw.Draw(picture).text((8, 1), text, fill="#1a1a1a", font=letters)
     return picture.rotate(90, expand=True)

@@ -60,6 +60,8 @@ def find_stage(network: nn.Module, which: str | int | None, image: tuple[int, in
     """
     if which is None:
         return last_map(network, image)
+    if isinstance(which, bool) or not isinstance(which, int | str):
+        raise UsageError(f"A stage is a name or a whole number, not {which!r}.")
     anatomy = inspect_network(network, *image)
     if isinstance(which, int):
         places = map_stages(network, image)

@@ -73,7 +73,7 @@ function drawMap() {
   const context = sized(canvas, image);
   const cells = decoded(map);
   const below = map.range[0] < 0;
-  const empty = map.range[0] === 0 && map.range[1] === 0;
+  const empty = map.empty;
   const most = Number($("opacity").value) / 100;
   if (!empty && most > 0) {
     const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
@@ -134,12 +134,15 @@ function show() {
   }
   $("map-title").textContent = image.short;
   $("said").textContent = `Answered ${image.answered}. Why ${map.question} (${percent(map.probability)}): `
-    + `${map.title}, ${map.source}.${image.abstain ? ` The classifier abstains: ${image.abstain}.` : ""}`;
+    + `${map.title}, ${map.source}.${map.caution ? ` ${map.caution}` : ""}${image.abstain ? ` The classifier abstains: ${image.abstain}.` : ""}`;
   buttons($("methods"), [...new Set(image.maps.map((one) => one.method))], at.method, (one) => { at.method = one; show(); });
   const questions = image.maps.filter((one) => one.method === at.method).map((one) => one.question);
   buttons($("classes"), questions, at.question, (one) => { at.question = one; show(); });
-  $("doubt").hidden = map.warnings.length === 0;
-  $("doubt").replaceChildren(make("p", "", "Do not trust this map."), ...map.warnings.map((one) => make("p", "small", one)));
+  const doubted = map.warnings.length > 0;
+  $("doubt").hidden = !doubted && map.figures.length === 0;
+  $("doubt").classList.toggle("calm", !doubted);
+  const head = doubted ? "Do not trust this map." : "Nothing was found against this map; that makes neither it nor the answer right.";
+  $("doubt").replaceChildren(make("p", doubted ? "" : "small", head), ...map.warnings.map((one) => make("p", "small", one)));
   $("figures").replaceChildren();
   if (map.figures.length) {
     const table = make("table", "small");
@@ -170,7 +173,9 @@ function showStage() {
   slider.max = image.stages.length - 1;
   slider.value = at.stage = Math.min(at.stage, image.stages.length - 1);
   const [count, height, width] = stage.shape;
-  const words = `${stage.name}: ${count} maps of ${height}×${width}`;
+  const [drawn, across] = stage.mean.size;
+  const less = drawn < height || across < width ? `, drawn as means in ${drawn}×${across} cells` : "";
+  const words = `${stage.name}: ${count} maps of ${height}×${width}${less}`;
   $("stage-label").textContent = words;
   slider.setAttribute("aria-valuetext", words);
   at.row = Math.min(at.row, stage.mean.size[0] - 1);

@@ -84,6 +84,8 @@ def _map(one: Explanation) -> dict[str, Any]:
         "question": printable(one.question),
         "probability": one.probability,
         "smooth": not one.kind.of_pixels and one.grid.shape != one.picture.shape[:2],
+        "caution": one.kind.caution,
+        "empty": one.is_empty,
         "warnings": [printable(words) for words in one.warnings],
         "figures": [] if figures is None else _figures(one),
         **_numbers(values, limit),
@@ -95,23 +97,20 @@ def _figures(one: Explanation) -> list[list[str]]:
     f = one.faithfulness
     assert f is not None
     rows = [
-        ("Deletion, area", f.deletion, f.moved_deletion, "smaller than with the map moved elsewhere: down to {:.2f}"),
-        ("Insertion, area", f.insertion, f.moved_insertion, "larger than with the map moved elsewhere: up to {:.2f}"),
-        ("Stability under noise", f.stability, 1.0, "rank correlation, near {:.0f}"),
-        ("With shuffled weights", f.randomised, 0.0, "rank correlation, near {:.0f}"),
-        (
-            "Agreement with " + (", ".join(f.agreement_with) or "others"),
-            f.agreement,
-            1.0,
-            "rank correlation, near {:.0f}",
-        ),
+        ("Deletion, area", f.deletion, f.moved_deletion, "should be below {:.3f}, the best of it moved elsewhere"),
+        ("Insertion, area", f.insertion, f.moved_insertion, "should be above {:.3f}, the best of it moved elsewhere"),
+        ("Stability under noise", f.stability, 1.0, "rank correlation, should be near {:.0f}"),
+        ("With shuffled weights", f.randomised, 0.0, "rank correlation, should be near {:.0f}"),
+        (f"Agreement with {f.agreement_with or 'another'}", f.agreement, 1.0, "rank correlation, at best {:.0f}"),
         ("Sparsity (Gini)", f.sparsity, 1.0, "0 spread evenly, {:.0f} in one place"),
     ]
-    return [
-        [what, f"{value:.2f}", words.format(other)]
-        for what, value, other, words in rows
-        if value is not None and other is not None
-    ]
+    said = []
+    for what, value, other, words in rows:
+        if value is None or other is None:
+            said.append([what, "–", "not measured: it asks too often, or answers only are known"])
+        else:
+            said.append([what, f"{value:.3f}", words.format(other)])
+    return said
 
 
 def _stage(view: StageView) -> dict[str, Any]:

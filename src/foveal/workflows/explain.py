@@ -14,9 +14,9 @@ from foveal.data.images import in_threads
 from foveal.errors import DataError, OutputError, UsageError, listed
 from foveal.explanation.explain import Image, class_number, explain_images
 from foveal.explanation.explanation import Explanation, Explanations
-from foveal.explanation.judging import judged_passes
+from foveal.explanation.judging import ANSWERS_A_MAP
 from foveal.explanation.mapping import Wanted, normalised
-from foveal.explanation.methods import Settings, find_method
+from foveal.explanation.methods import METHODS, Method, Settings, find_method
 from foveal.explanation.stage_views import StageView, views_of_batches
 from foveal.explanation.stages import find_stage
 from foveal.explanation.subject import answering
@@ -89,6 +89,7 @@ def explain(
     if not methods:
         raise UsageError("Name at least one method.")
     settings = Settings(stage, samples, window, stride, seed)
+    _refuse_idle(methods, settings)
     loaded = opened_classifier(classifier, device=device, engine=engine, trust=trust)
     other = None if against is None else class_number(loaded, against)
     wanted = Wanted(methods, _classes(loaded, target, other), other, settings, judged)
@@ -187,6 +188,20 @@ def opened_classifier(
     return Classifier.load(path, device=device, engine=engine, trust=trust)
 
 
+def _refuse_idle(methods: Sequence[Method], settings: Settings) -> None:
+    """Raise UsageError for a choice that none of `methods` makes use of."""
+    uses = {
+        "stage": [one.name for one in METHODS if one.has_stage],
+        "samples": ["rise", "smoothgrad", "integrated-gradients"],
+        "window": ["occlusion"],
+        "stride": ["occlusion"],
+    }
+    for name, names in uses.items():
+        if getattr(settings, name) is not None and not any(one.name in names for one in methods):
+            asked = " and ".join(one.title for one in methods)
+            raise UsageError(f"{asked} has no {name} to choose; it is of {', '.join(names)}.")
+
+
 def _classes(classifier: Classifier, target: str | Sequence[str] | None, against: int | None) -> tuple[int | None, ...]:
     if target is None:
         return (None,)
@@ -211,5 +226,5 @@ def _passes(classifier: Classifier, images: Sequence[Image], wanted: Wanted) -> 
         if method.name == "scorecam" and network is not None:
             channels = find_stage(network, wanted.settings.stage, (x.shape[1], x.shape[2], x.shape[3])).shape[0]
         own = method.passes(x, wanted.settings, channels)
-        each += own + (judged_passes(own) if wanted.judged else 0)
+        each += own + (ANSWERS_A_MAP if wanted.judged else 0)
     return each * len(images) * len(wanted.classes)

@@ -49,7 +49,7 @@ class ShortcutView:
             positive = np.maximum(view.signed, 0)
             flagged = [sentence for sentence in view.findings() if "shortcut" in sentence]
             mean = as_rgb(self.means[view.label])
-            tiles.append(Tile(mean, f"{view.label}: mean of {view.n:,} images"))
+            tiles.append(Tile(mean, f"{view.label}: mean of {view.n:,} image{'s' if view.n > 1 else ''}"))
             tiles.append(Tile(overlay(mean, positive), f"what spoke for {view.label}, mean", " ".join(flagged)))
         note = f"{self.images:,} images of {self.dataset}, each by the class it is answered; {self.method}"
         return sheets(tiles, heading="Where the classes are seen", note=note, columns=2, side=320, most=40)[0]
