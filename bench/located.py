@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import foveal
-from foveal.explanation.deletion import areas, curves
+from foveal.explanation.deletion import areas, curves, second_smallest
 from foveal.explanation.located import located, mean_share, summarised
 from foveal.explanation.methods import METHODS
 from foveal.explanation.planted import Planted, plant
@@ -78,8 +78,8 @@ def unmarked(classifier: foveal.Classifier, run: foveal.Run, shown: Planted) -> 
     wrong = curves(subject.ask(x, 10_000), x, target, np.roll(maps, 1, axis=0))
     beaten = [
         bool(
-            areas(one.deletion) < areas(one.moved_deletion).min()
-            and areas(one.insertion) > areas(one.moved_insertion).max()
+            areas(one.deletion) < second_smallest(areas(one.moved_deletion))
+            and -areas(one.insertion) < second_smallest(-areas(one.moved_insertion))
         )
         for one in wrong
     ]
@@ -92,7 +92,7 @@ def doubted_by(judged: list[foveal.Explanation], what: str) -> str:
 
     from foveal.explanation.faithfulness import Faithfulness
 
-    keep = {what, f"moved_{what}"}
+    keep = {what, f"moved_{what}", f"{what}_with"}
     alone = [
         Faithfulness(
             **{one.name: getattr(each.faithfulness, one.name) for one in fields(Faithfulness) if one.name in keep}

@@ -24,9 +24,9 @@ AGREES = 0.0  # rank correlation with another method's map below which they are 
 class Faithfulness:
     """The figures of one map; None where one was not, or could not be, measured.
 
-    `deletion` and `insertion` are areas of Petsiuk et al. 2018, the `moved_` ones the best of the same map moved
-    elsewhere (see `deletion.py`). `sparsity` is the Gini index. The others are Spearman's rank correlation of the map
-    with that of the same image under slight noise (`stability`), with that of the network after its weights were
+    `deletion` and `insertion` are areas of Petsiuk et al. 2018, the `moved_` ones the second best of the same map
+    moved elsewhere (see `deletion.py`). `sparsity` is the Gini index. The others are Spearman's rank correlation of the
+    map with that of the same image under slight noise (`stability`), with that of the network after its weights were
     shuffled (`randomised`: Adebayo et al. 2018), and with that of another method (`agreement`).
     """
 

@@ -12,7 +12,7 @@ from foveal.classifier import Classifier
 from foveal.classifier.ensemble import Ensemble
 from foveal.errors import UsageError
 from foveal.explanation.ask import Ask
-from foveal.explanation.deletion import MOVES, STEPS, areas, curves
+from foveal.explanation.deletion import MOVES, STEPS, areas, curves, second_smallest
 from foveal.explanation.faithfulness import Faithfulness, gini, rank_correlation, shuffled
 from foveal.explanation.mapping import Mapped, Told, Wanted, maps_of, normalised
 from foveal.explanation.methods import BY_NAME, Method
@@ -79,9 +79,9 @@ def _judge(
         name, other = _grad_cam(classifier, pixels, classes, wanted)
     return Faithfulness(
         float(areas(found.deletion)),
-        float(areas(found.moved_deletion).min()),
+        second_smallest(areas(found.moved_deletion)),
         float(areas(found.insertion)),
-        float(areas(found.moved_insertion).max()),
+        -second_smallest(-areas(found.moved_insertion)),
         gini(map_),
         _mean([rank_correlation(map_, one) for one in stable]),
         _mean([rank_correlation(map_, one) for one in ignorant]),

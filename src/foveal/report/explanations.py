@@ -97,8 +97,8 @@ def _figures(one: Explanation) -> list[list[str]]:
     f = one.faithfulness
     assert f is not None
     rows = [
-        ("Deletion, area", f.deletion, f.moved_deletion, "should be below {:.3f}, the best of it moved elsewhere"),
-        ("Insertion, area", f.insertion, f.moved_insertion, "should be above {:.3f}, the best of it moved elsewhere"),
+        ("Deletion, area", f.deletion, f.moved_deletion, "should be below {:.3f}, as of the map moved elsewhere"),
+        ("Insertion, area", f.insertion, f.moved_insertion, "should be above {:.3f}, as of the map moved elsewhere"),
         ("Stability under noise", f.stability, 1.0, "rank correlation, should be near {:.0f}"),
         ("With shuffled weights", f.randomised, 0.0, "rank correlation, should be near {:.0f}"),
         (f"Agreement with {f.agreement_with or 'another'}", f.agreement, 1.0, "rank correlation, at best {:.0f}"),
