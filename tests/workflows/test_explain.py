@@ -240,3 +240,18 @@ def test_maps_beside_known_subjects(classifier, images, tmp_path):
         foveal.explain(classifier, images, masks=masks)
     with pytest.raises(UsageError, match="masks or boxes, not both"):
         foveal.explain(classifier, images, masks=masks, boxes=boxes)
+
+
+def test_the_report_shows_why_the_worst_mistakes_were_made(tmp_path):
+    run = foveal.train("digits", model="lenet5", epochs=1, out=tmp_path / "run", threads=1, progress=False)
+    stored = json.loads((run.evaluation_dir("test") / "mistakes.json").read_text())["maps"]
+    wrong = {row["record_id"]: row for row in run.predictions("test") if row["label"] != row["predicted"]}
+    worst = sorted(wrong.values(), key=lambda row: (-float(row["probability"]), row["record_id"]))[:24]
+    assert [one["record_id"] for one in stored] == [row["record_id"] for row in worst]
+    assert all(one["predicted"] == wrong[one["record_id"]]["predicted"] for one in stored)
+    page = run.report_file.read_text()
+    assert all(one["address"] in page for one in stored)
+    assert "Grad-CAM at C3" in page
+    assert all(check.holds is not False for check in foveal.verify(run.path, progress=False).checks)
+    plain = foveal.train("digits", model="mlp", epochs=1, out=tmp_path / "plain", threads=1, progress=False)
+    assert not (plain.evaluation_dir("test") / "mistakes.json").exists()  # it has no map

@@ -8,7 +8,7 @@ import numpy as np
 
 from foveal.classifier import Classifier
 from foveal.data.dataset import Dataset
-from foveal.errors import UsageError
+from foveal.errors import FovealError
 from foveal.explanation.colours import overlay
 from foveal.explanation.mapping import Wanted, maps_of
 from foveal.explanation.methods import find_method
@@ -58,12 +58,14 @@ def _explained(
         mapped = maps_of(
             classifier, np.stack([one[2] for one in read]), [one[1] for one in read], Wanted((method,)), method
         )
-    except UsageError:  # the network has no map
+    except (FovealError, RuntimeError):  # it has no map, or cannot be differentiated: no reason to lose a training
         return []
     place = mapped.found.place
     title = f"{method.title}{f' at {place.name}' if place else ''}"
     maps = []
     for (row, label, pixels), values in zip(read, mapped.maps, strict=True):
+        if np.ptp(values) == 0:  # it points at nothing
+            continue
         small = thumbnail(array_picture(overlay(as_rgb(pixels), values)))
         name = str(dataset.record_ids[row])
         maps.append(MistakeMap(name, classifier.classes[label], title, small.address, small.width, small.height))
