@@ -126,7 +126,7 @@ def test_what_does_not_go_together_is_refused(x, weight, options, told):
 
 
 def test_the_worked_example_of_five_by_five():
-    """The textbook's result, by an image of ours, since only its result is known: cross-correlation, not convolution."""
+    """The textbook's result, of which only the numbers are known, by an image of ours: cross-correlation it is."""
     image = np.array([[0, 1, 0, 0, 3], [3, 2, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 1, 3, 0], [0, 0, 2, 0, 4]])
     prewitt = np.array([[1, 0, -1]] * 3)
     assert conv2d(image, prewitt).tolist() == [[3, 3, -3], [2, -1, 1], [-3, -3, -1]]
