@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+
 import pytest
 import torch
 from explained import CLASSES, FEW, asked, member, same_state, state_of
 from torch import nn
 
-from foveal.errors import UsageError
+from foveal.errors import MissingPartError, UsageError
 from foveal.explanation.attribute import attribute
 from foveal.explanation.methods import BY_NAME, METHODS, Settings, Subject, enlarged, find_method
 from foveal.explanation.target import Target
@@ -16,6 +19,16 @@ from gallery_members import OF_ONE_INPUT, SMALLEST
 FAMILIES = sorted(SMALLEST - OF_ONE_INPUT)
 SLOW = {"smoothgrad", "integrated-gradients", "rise", "occlusion", "scorecam"}
 FAST_FAMILIES = {"lenet5", "cifar_resnet20", "squeezenet1_1", "mlp"}
+
+
+HAS_CAPTUM = importlib.util.find_spec("captum") is not None
+NO_CAPTUM = "captum is not installed (make test-all installs it)"
+INSTALLED = [one for one in METHODS if HAS_CAPTUM or one.name not in ("integrated-gradients", "smoothgrad")]
+
+
+def needs_captum(name):
+    if not HAS_CAPTUM and name in ("integrated-gradients", "smoothgrad"):
+        pytest.skip(NO_CAPTUM)
 
 
 def cases():
@@ -44,6 +57,7 @@ def has_map(network, method):
 @pytest.mark.parametrize(("family", "name"), [*cases()])
 def test_every_explainer_on_every_family(members, family, name):
     """Maps are finite, of their shape, repeat to the bit, and do not depend on the rest of the batch."""
+    needs_captum(name)
     network, x = members(family)
     method = BY_NAME[name]
     if family == "mlp" and not has_map(network, name):
@@ -78,6 +92,7 @@ def test_every_explainer_on_every_family(members, family, name):
 
 @pytest.mark.parametrize("name", [method.name for method in METHODS if method.name != "eigencam"])
 def test_a_map_is_of_its_class_and_a_contrast_of_two(members, name):
+    needs_captum(name)
     network, x = members("cifar_resnet20")
     run = BY_NAME[name].run
     first, second = (run(asked(network, x, Target(torch.tensor([k, k])))).maps for k in (0, 1))
@@ -91,12 +106,13 @@ def test_a_map_is_of_its_class_and_a_contrast_of_two(members, name):
 def test_the_answer_is_what_is_explained_by_default(members):
     network, x = members("cifar_resnet20")
     answered = network(x).argmax(dim=1)
-    for method in METHODS:
+    for method in INSTALLED:
         named = method.run(asked(network, x, Target(answered))).maps
         assert torch.equal(method.run(asked(network, x)).maps, named)
 
 
 def test_integrated_gradients_sum_to_the_change_of_the_score(members):
+    needs_captum("integrated-gradients")
     network, x = members("cifar_resnet20")
     target = Target(torch.tensor([2, 2]))
     found = BY_NAME["integrated-gradients"].run(asked(network, x, target, Settings(samples=200)))
@@ -169,7 +185,7 @@ def test_what_is_refused(members):
 
 def test_any_torch_network_is_explained_without_a_classifier(members):
     network, x = members("cifar_resnet20")
-    for method in METHODS:
+    for method in INSTALLED:
         own = method.run(asked(network, x, Target(torch.tensor([1, 1])), Settings(samples=6, window=16))).maps
         found = attribute(network, x, method=method.title, classes=1, settings=Settings(samples=6, window=16))
         assert torch.equal(found, enlarged(own, *x.shape[2:]))
@@ -178,3 +194,11 @@ def test_any_torch_network_is_explained_without_a_classifier(members):
         attribute(network, x, classes=5)
     with pytest.raises(UsageError, match=r"Images are numbers \(B, C, H, W\), at least one, not torch.uint8"):
         attribute(network, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+def test_a_missing_captum_is_named(members, monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum", None)
+    network, x = members("cifar_resnet20")
+    for name in ("integrated-gradients", "smoothgrad"):
+        with pytest.raises(MissingPartError, match=r"captum is not installed: pip install 'foveal\[explain\]'"):
+            BY_NAME[name].run(asked(network, x))
