@@ -32,7 +32,7 @@ def member(name: str) -> tuple[nn.Module, Tensor]:
 
 def asked(network: nn.Module, x: Tensor, target: Target | None = None, settings: Settings = FEW) -> Question:
     """Return the question why `network` gives images `x` the score of `target`, by default that of its answer."""
-    subject = Subject(type(network).__name__, network, lambda _, __: ask_torch(network))
+    subject = Subject(network, lambda _, __: ask_torch(network))
     return Question(subject, x, target or Target(), settings)
 
 

@@ -174,7 +174,7 @@ def test_what_is_refused(members):
     with pytest.raises(UsageError, match=r"one or more, not 0"):
         Settings(samples=0)
     closed = asked(network, x)
-    subject = Subject("net", None, closed.subject.ask, "onnx")
+    subject = Subject(None, closed.subject.ask, "onnx")
     for method in METHODS:
         if method.needs == "answers":
             continue

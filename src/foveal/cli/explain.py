@@ -88,8 +88,12 @@ def explain(
     refuse_unwritable(out)
     chosen_stage = int(stage) if stage is not None and stage.lstrip("-").isdecimal() else stage
     if shortcuts:
-        if len(images) != 1 or (method and len(method) > 1) or target or against:
-            raise UsageError("--shortcuts takes one source and one method, and explains the class of each answer.")
+        others = (target, against, samples, window, stride, masks, boxes)
+        if len(images) != 1 or (method and len(method) > 1) or any(others) or engine != "torch":
+            raise UsageError(
+                "--shortcuts takes one source and one method, and explains the class of each answer; beside these it "
+                "knows --stage, --seed, --device, --trust, --skip-unreadable and --out."
+            )
         _shortcuts(
             classifier, images[0], (method or ["gradcam"])[0], chosen_stage, seed, device, trust, skip_unreadable, out
         )

@@ -35,7 +35,7 @@ def attribute(
     """
     if x.ndim != 4 or not len(x) or not x.is_floating_point():
         raise UsageError(f"Images are numbers (B, C, H, W), at least one, not {x.dtype} {tuple(x.shape)}.")
-    subject = Subject(type(network).__name__, network, lambda some, times: ask_fast(network, some, times))
+    subject = Subject(network, lambda some, times: ask_fast(network, some, times))
     count = subject.ask(x, 1)(x[:1]).shape[-1]
     target = Target(_each(classes, len(x), count), _each(against, len(x), count))
     found = find_method(method).run(Question(subject, x, target, settings or Settings()))

@@ -44,7 +44,6 @@ class Settings:
 class Subject:
     """A network to explain: with its inside where `network` is there, else by its answers alone."""
 
-    name: str
     network: nn.Module | None
     ask: Callable[[Tensor, int], Ask]  # images like those that will be asked, and how many → what answers soonest
     engine: str = TORCH

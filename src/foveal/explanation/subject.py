@@ -31,9 +31,7 @@ def answering(classifier: Classifier) -> Subject:
     members, known = classifier.members, classifier.preprocess
 
     def ask(x: Tensor, times: int) -> Ask:
-        asks = [
-            _subject(one).ask(_as_known(x, known, one.preprocess), times) for one in members
-        ]  # each opens its own engine
+        asks = [_subject(one).ask(_as_known(x, known, one.preprocess), times) for one in members]
 
         def answer(images: Tensor) -> Tensor:
             said = [
@@ -44,7 +42,7 @@ def answering(classifier: Classifier) -> Subject:
 
         return Ask(asks[0].engine, answer)
 
-    return Subject(classifier.architecture, None, ask, classifier.engine)
+    return Subject(None, ask, classifier.engine)
 
 
 def device_of(classifier: Classifier) -> torch.device:
@@ -55,8 +53,8 @@ def device_of(classifier: Classifier) -> torch.device:
 def _subject(classifier: Classifier) -> Subject:
     runner, network, engine = classifier.runner, classifier.network, classifier.engine
     if runner is not None:
-        return Subject(classifier.architecture, None, lambda _, __: ask_runner(runner, engine), engine)
-    return Subject(classifier.architecture, network, lambda x, times: ask_fast(network, x, times))
+        return Subject(None, lambda _, __: ask_runner(runner, engine), engine)
+    return Subject(network, lambda x, times: ask_fast(network, x, times))
 
 
 def _as_known(x: Tensor, is_: Preprocess, wanted: Preprocess) -> Tensor:
