@@ -81,7 +81,7 @@ def plain_gradcam_cost(network: nn.Module, x: Tensor, classes: Tensor, module: s
         torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), kept.pop())
 
     def ours() -> object:
-        return enlarged(cam.gradient_cams(network, x, Target(classes), module)["gradcam"], *x.shape[2:])
+        return enlarged(cam.gradient_cam(network, x, Target(classes), module), *x.shape[2:])
 
     (least, own), _ = best([passes, ours], repeats)
     print(f"Grad-CAM {own:.4f} s, forward and backward to the stage {least:.4f} s: {own / least:.2f} times")
@@ -130,9 +130,7 @@ def class_activation_maps(all_: Setting) -> None:
         )
 
     def ours(name: str) -> Callable[[], object]:
-        return lambda: enlarged(
-            cam.gradient_cams(all_.network, all_.ours_x, all_.target, all_.module, (name,))[name], SIDE, SIDE
-        )
+        return lambda: enlarged(cam.gradient_cam(all_.network, all_.ours_x, all_.target, all_.module, name), SIDE, SIDE)
 
     for name, other in (
         ("gradcam", "GradCAM"),

@@ -8,7 +8,7 @@ from explained import same_state, state_of
 from torch import nn
 
 from foveal.errors import UsageError
-from foveal.explanation.cam import gradient_cams
+from foveal.explanation.cam import gradient_cam
 from foveal.explanation.capture import capture
 from foveal.explanation.stages import find_stage, last_map, map_stages
 from foveal.explanation.target import Target
@@ -142,6 +142,6 @@ def test_networks_of_timm(timm, name, stage):
     before, image = state_of(network), (3, 224, 224)
     place = last_map(network, image)
     assert stage is None or place.module == stage
-    maps = gradient_cams(network, torch.rand(1, *image), Target(), place.module)["gradcam"]
+    maps = gradient_cam(network, torch.rand(1, *image), Target(), place.module)
     assert maps.shape == (1, *place.shape[1:])
     assert same_state(before, state_of(network))

@@ -6,7 +6,7 @@ for the class remains. The score is the logit (before softmax), as the papers ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -84,10 +84,8 @@ BY_GRADIENT: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def gradient_cams(
-    network: nn.Module, x: Tensor, target: Target, module: str, names: Sequence[str] = ("gradcam",)
-) -> dict[str, Tensor]:
-    """Return the maps (B, h, w) of the methods called `names`, all from one pass of images `x` (B, C, H, W).
+def gradient_cam(network: nn.Module, x: Tensor, target: Target, module: str, name: str = "gradcam") -> Tensor:
+    """Return the maps (B, h, w) of the method called `name`, from one pass of images `x` (B, C, H, W).
 
     It costs a forward pass and a backward pass from the logits to `module`, and leaves the network as it was.
     """
@@ -96,7 +94,7 @@ def gradient_cams(
         (gradients,) = kept.gradients(score, module)  # (B, K, h, w)
         activations = kept[module].detach()
     with torch.no_grad():
-        return {name: BY_GRADIENT[name](activations.float(), gradients.float()) for name in names}
+        return BY_GRADIENT[name](activations.float(), gradients.float())
 
 
 def activations_of(network: nn.Module, x: Tensor, module: str) -> tuple[Tensor, Tensor]:

@@ -36,9 +36,7 @@ class Explanation:
     of the `grid` when it is asked for, since a thousand of them would fill the memory.
     """
 
-    grid: (
-        np.ndarray
-    )  # (h, w) float32: the map as the method gave it; larger: speaks more for the class; below 0: against
+    grid: np.ndarray  # (h, w) float32, as the method gave it; larger: speaks more for the class; below zero: against it
     picture: np.ndarray  # (H, W, 1 or 3) uint8
     method: str
     target: str

@@ -138,7 +138,7 @@ MASKS, COPIES, STEPS = 1000, 25, 32
 def _by_gradient(name: str) -> Run:
     def run(asked: Question) -> Found:
         network, place = asked.opened(BY_NAME[name].title, "gradients")
-        return Found(cam.gradient_cams(network, asked.x, asked.target, place.module, (name,))[name], place)
+        return Found(cam.gradient_cam(network, asked.x, asked.target, place.module, name), place)
 
     return run
 

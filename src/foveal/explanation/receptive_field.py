@@ -23,7 +23,6 @@ from foveal.explanation.lettering import font, lines
 from foveal.explanation.sheets import FAINT, FONT_SIZE, INK, LINE, PAPER, as_rgb
 from foveal.explanation.stages import Place, find_stage, map_stages
 from foveal.models.anatomy.receptive_field import Sight
-from foveal.models.anatomy.trace import trace
 
 Box = tuple[int, int, int, int]  # (top, left, bottom, right) in pixels; bottom and right are the first ones outside
 
@@ -83,10 +82,7 @@ class EffectiveField:
 def sight_of(network: nn.Module, stage: str | int | None, image: tuple[int, int, int]) -> tuple[Place, Sight]:
     """Return the stage that `find_stage` finds and what its cells see, for images (C, H, W). UsageError as there."""
     place = find_stage(network, stage, image)
-    traced = trace(network, *image)
-    sight = traced.nodes[max(traced.ends[place.module] - 1, 0)].sight
-    assert sight is not None  # it is a map
-    return place, sight
+    return place, place.sight
 
 
 def window_on_image(sight: Sight, cell: tuple[int, int], image: tuple[int, int] | None = None) -> Box:
@@ -115,8 +111,8 @@ def windows_around(
     if not all(0 <= at < side for at, side in zip(aim, image[1:], strict=True)):
         raise UsageError(f"The point {aim} is not in the image of {image[1]}×{image[2]} pixels.")
     windows = {}
-    for name in [place.name for place in map_stages(network, image)] if stages is None else stages:
-        place, sight = sight_of(network, name, image)
+    for place in map_stages(network, image) if stages is None else [find_stage(network, one, image) for one in stages]:
+        sight = place.sight
         row, column = (
             min(max(round((at - start - (field - 1) / 2) / apart), 0), cells - 1)
             for at, start, field, apart, cells in zip(

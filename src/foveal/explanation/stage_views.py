@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from foveal.explanation.capture import capture
 from foveal.explanation.stages import map_stages
-from foveal.models.anatomy import inspect_network
 
 STRONGEST = 8  # maps of a stage that are kept
 LARGEST_SIDE = 28  # to which a map is averaged down
@@ -39,7 +38,6 @@ def stage_views(network: nn.Module, x: Tensor) -> list[list[StageView]]:
     """
     image = x.shape[1], x.shape[2], x.shape[3]
     places = map_stages(network, image)
-    sights = {stage.module: stage for stage in inspect_network(network, *image).stages}
     if not places:
         return [[] for _ in x]
     with capture(network, *(place.module for place in places)) as kept:
@@ -47,16 +45,14 @@ def stage_views(network: nn.Module, x: Tensor) -> list[list[StageView]]:
         outputs = {place.module: kept[place.module].float().cpu() for place in places}
     views: list[list[StageView]] = [[] for _ in x]
     for place in places:
-        maps, sight = outputs[place.module], sights[place.module]
-        field, stride, start = sight.receptive_field, sight.stride, sight.start
-        if field is None or stride is None or start is None:
-            continue
+        maps, sight = outputs[place.module], place.sight
         for own, view in zip(maps, views, strict=True):
             order = own.abs().mean(dim=(1, 2)).topk(min(STRONGEST, len(own))).indices
             mean = _small(own.abs().mean(dim=0)[None])[0]
             strongest = _small(own[order])
             units = tuple(order.tolist())
-            view.append(StageView(place.name, place.module, place.shape, field, stride, start, mean, units, strongest))
+            seen = sight.field, sight.stride, sight.start
+            view.append(StageView(place.name, place.module, place.shape, *seen, mean, units, strongest))
     return views
 
 

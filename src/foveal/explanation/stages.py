@@ -9,7 +9,8 @@ from torch import nn
 
 from foveal.errors import UsageError
 from foveal.explanation.capture import unknown_module
-from foveal.models.anatomy import inspect_network
+from foveal.models.anatomy import Anatomy, inspect_network
+from foveal.models.anatomy.receptive_field import Sight
 from foveal.models.anatomy.trace import Node, Trace
 
 BLACK_BOX = "occlusion, rise or integrated-gradients"
@@ -22,6 +23,7 @@ class Place:
     name: str  # the paper's, ``C3``, or the module's
     module: str
     shape: tuple[int, int, int]  # of the map of one image: (K, h, w)
+    sight: Sight  # what its cells see of the image
 
 
 def map_stages(network: nn.Module, image: tuple[int, int, int]) -> tuple[Place, ...]:
@@ -29,12 +31,13 @@ def map_stages(network: nn.Module, image: tuple[int, int, int]) -> tuple[Place, 
 
     Of a network that names no stages these are its outermost modules.
     """
-    anatomy = inspect_network(network, *image)
-    return tuple(
-        Place(stage.name, stage.module, node.shape)  # type: ignore[arg-type]  # three of them: it is a map
-        for stage in anatomy.stages
-        if stage.module and _is_map(node := anatomy.trace.nodes[stage.nodes[-1]])
-    )
+    return _maps_of(inspect_network(network, *image))
+
+
+def _maps_of(anatomy: Anatomy) -> tuple[Place, ...]:
+    ends = ((stage, anatomy.trace.nodes[stage.nodes[-1]]) for stage in anatomy.stages if stage.module)
+    places = (_place(stage.name, stage.module, node) for stage, node in ends)
+    return tuple(place for place in places if place is not None)
 
 
 def last_map(network: nn.Module, image: tuple[int, int, int]) -> Place:
@@ -44,12 +47,13 @@ def last_map(network: nn.Module, image: tuple[int, int, int]) -> Place:
     UsageError when the network has none.
     """
     trace = inspect_network(network, *image).trace
-    maps = [node for node in trace.nodes if _is_map(node) and node.shape[1] * node.shape[2] > 1]
+    maps = [node for node in trace.nodes if _place("", "", node) and node.shape[1] * node.shape[2] > 1]
     convolved = [at for at, node in enumerate(maps) if node.window is not None and "pool" not in node.type.lower()]
     for node in _of_one_size(maps[convolved[-1] :])[::-1] if convolved else ():
         module = _module_that_ends(network, trace, node)
-        if module is not None:
-            return Place(_names(network).get(module, module), module, node.shape)  # type: ignore[arg-type]
+        place = None if module is None else _place(_names(network).get(module, module), module, node)
+        if place is not None:
+            return place
     raise UsageError(f"This network ({type(network).__name__}) has no stage with a map of the image; use {BLACK_BOX}.")
 
 
@@ -62,22 +66,21 @@ def find_stage(network: nn.Module, which: str | int | None, image: tuple[int, in
         return last_map(network, image)
     if isinstance(which, bool) or not isinstance(which, int | str):
         raise UsageError(f"A stage is a name or a whole number, not {which!r}.")
-    anatomy = inspect_network(network, *image)
     if isinstance(which, int):
         places = map_stages(network, image)
         if not -len(places) <= which < len(places):
             names = ", ".join(f"{at} {one.name}" for at, one in enumerate(places))
             raise UsageError(f"There is no stage {which}; choose {names or 'a module'}.")
         return places[which]
-    module = module_of(network, which)
+    module, anatomy = module_of(network, which), inspect_network(network, *image)
     end = anatomy.trace.ends.get(module)
     if end is None:
         raise UsageError(f'The module "{which}" takes no part in what the network answers; choose another stage.')
-    node = anatomy.trace.nodes[max(end - 1, 0)]
-    if not _is_map(node):
-        maps = ", ".join(one.name for one in map_stages(network, image))
+    place = _place(which, module, anatomy.trace.nodes[max(end - 1, 0)])
+    if place is None:
+        maps = ", ".join(one.name for one in _maps_of(anatomy))
         raise UsageError(f'The stage "{which}" has no map of the image; choose {maps or BLACK_BOX}.')
-    return Place(which, module, node.shape)  # type: ignore[arg-type]
+    return place
 
 
 def module_of(network: nn.Module, stage: str) -> str:
@@ -89,8 +92,12 @@ def module_of(network: nn.Module, stage: str) -> str:
     return module
 
 
-def _is_map(node: Node) -> bool:
-    return node.sight is not None and len(node.shape) == 3 and node.sight.axes == (2, 3)
+def _place(name: str, module: str, node: Node) -> Place | None:
+    """Return the stage of which `node` is the last one; None where it gives no map of rows and columns."""
+    if node.sight is None or len(node.shape) != 3 or node.sight.axes != (2, 3):
+        return None
+    maps, height, width = node.shape
+    return Place(name, module, (maps, height, width), node.sight)
 
 
 def _of_one_size(maps: list[Node]) -> list[Node]:
