@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from foveal.classifier import artefact
-from foveal.classifier.artefact import CARD, WEIGHTS
+from foveal.classifier.card import CARD, WEIGHTS, content_hash
 from small_classifiers import make_classifier
 
 
@@ -41,7 +40,7 @@ def reseal(copy: Path) -> Callable[..., None]:
         card = json.loads((copy / CARD).read_text()) | changes
         digest = hashlib.sha256((copy / WEIGHTS).read_bytes()).hexdigest()
         card["weights"] = {"file": WEIGHTS, "sha256": digest}
-        card["content_hash"] = artefact.content_hash(card)
+        card["content_hash"] = content_hash(card)
         (copy / CARD).write_text(json.dumps(card))
 
     return write

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from foveal.classifier import Classifier
-from foveal.classifier.artefact import CARD, WEIGHTS
+from foveal.classifier.card import CARD, WEIGHTS
 from foveal.errors import ClassifierError
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter, zoom
 from scipy.stats import norm
 
-from foveal.classifier.image_statistics import aspects_of, measure, normal_scores, statistics_of
+from foveal.classifier.image_statistics import NormalScores, aspects_of, measure, statistics_of
 from scene_pictures import scenes
 
 
@@ -103,10 +103,10 @@ def test_normal_scores_tame_heavy_tails_and_go_on_beyond_them():
     ends = 1 / 5_001
     scores = norm.ppf(np.linspace(ends, 1 - ends, 65))
     knots = np.quantile(values, np.linspace(0, 1, 65), axis=0).T
-    found = normal_scores(values, knots, scores, np.array([0.01, 0.5]))
+    found = NormalScores(knots, scores, np.array([0.01, 0.5]))(values)
     assert found[:, 0].std() == pytest.approx(1, abs=0.1)
     assert (np.diff(found[values[:, 0].argsort(), 0]) >= 0).all()
     assert found[:, 1] == pytest.approx(0, abs=1e-9)
     beyond = np.array([[2 * values[:, 0].max(), 4.0], [-1e3, 2.5]])
-    assert normal_scores(beyond, knots, scores, np.array([0.01, 0.5]))[:, 1] == pytest.approx([2, -1])
-    assert normal_scores(beyond, knots, scores, np.array([0.01, 0.5]))[0, 0] > 6
+    assert NormalScores(knots, scores, np.array([0.01, 0.5]))(beyond)[:, 1] == pytest.approx([2, -1])
+    assert NormalScores(knots, scores, np.array([0.01, 0.5]))(beyond)[0, 0] > 6

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from foveal.classifier import Classifier
-from foveal.classifier.artefact import CARD
+from foveal.classifier.card import CARD
 from foveal.classifier.classifier import FailedInput
 from foveal.errors import ClassifierError, DataError, ResourceError, UsageError
 from small_classifiers import make_classifier

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import foveal
-from foveal.classifier.artefact import content_hash
+from foveal.classifier.card import content_hash
 from foveal.errors import ClassifierError
 
 BUILDER = """

@@ -206,6 +206,16 @@ def test_int8_that_loses_too_much_is_not_kept(plain, monkeypatch):
     assert listing(plain / "classifier") == before
 
 
+def test_an_engine_of_eight_bits_is_refused_where_its_sums_would_overflow(run, monkeypatch):
+    from foveal.engines import stored
+
+    record = json.loads((run / "classifier" / "engines.json").read_text())["engines"]["openvino-int8"]
+    assert record["weight_bits"] == stored.weight_bits()
+    monkeypatch.setattr(stored, "weight_bits", lambda: record["weight_bits"] - 1)
+    with pytest.raises(ClassifierError, match=r"made on a processor with VNNI.*export again"):
+        foveal.Classifier.load(run, engine="openvino-int8")
+
+
 def test_int8_is_calibrated_on_training_images_only(plain, monkeypatch):
     import foveal.workflows.export_images as room
 

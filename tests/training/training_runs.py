@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from foveal.classifier.artefact import WEIGHTS
+from foveal.classifier.card import WEIGHTS
 from foveal.run import Run, read_csv
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from stored_comparisons import CLASSES, SPLITS, Stored, content_of, images, label_of
 
-from foveal.classifier import artefact
+from foveal.classifier import card
 from foveal.errors import ClassifierError
 from foveal.evaluation.metrics import measure
 from foveal.evaluation.predictions import Predictions, write_predictions
@@ -147,7 +147,7 @@ def test_answers_that_are_not_those_of_the_folds_are_refused(single, tmp_path):
 
 
 def test_the_name_of_the_plan_is_the_one_of_the_artefact():
-    assert artefact.FOLDS == PLAN
+    assert card.FOLDS == PLAN
 
 
 # --- measures beside accuracy ---

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import foveal
-from foveal.classifier.classifier import find_folder
+from foveal.classifier.card import find_folder
 from foveal.classifier.ensemble import load_ensemble
 from foveal.cli.app import app
 from foveal.data.splits import make_folds

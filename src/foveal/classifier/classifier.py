@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import nn
 
 from foveal.classifier import artefact
 from foveal.classifier.answers import Answers, Raw, Said, answers_of
-from foveal.classifier.artefact import Card
+from foveal.classifier.card import CARD, Card, find_folder, is_ensemble
 from foveal.classifier.decisions import Decisions
 from foveal.classifier.device import choose_device, move_network, saying_out_of_memory
 from foveal.classifier.engine import engine_logits, engine_probabilities, open_engine, refuse_unfit
@@ -86,7 +85,7 @@ class Classifier:
             ClassifierError: when it is missing, incomplete, damaged, of another shape or not finite, or wants
                 to run code that is not trusted.
         """
-        if artefact.is_ensemble(Path(path)):
+        if is_ensemble(Path(path)):
             from foveal.classifier.ensemble import load_ensemble
 
             return load_ensemble(Path(path), device=device, trust=trust, engine=engine, threads=threads)
@@ -95,7 +94,7 @@ class Classifier:
         preprocess = card.preprocess
         name = str(card.architecture.get("name"))
         options = dict(card.architecture.get("options", {}))
-        refuse_untrusted(name, trust, folder / artefact.CARD)
+        refuse_untrusted(name, trust, folder / CARD)
         try:
             with (
                 lending(network),
@@ -111,7 +110,7 @@ class Classifier:
                     options=options,
                 )
         except (UsageError, TypeError, ValueError) as error:
-            raise ClassifierError(f"{folder / artefact.CARD} does not describe a network: {error}") from error
+            raise ClassifierError(f"{folder / CARD} does not describe a network: {error}") from error
         artefact.check_weights(weights, own.state_dict(), folder)
         own.load_state_dict(weights)
         with saying_out_of_memory("use another --device"):
@@ -288,20 +287,3 @@ class FailedInput:
 
     def __str__(self) -> str:
         return f"{self.input}: {self.reason}"
-
-
-def find_folder(path: Path) -> Path:
-    """Return the classifier's folder for a run directory or the folder itself; ClassifierError when there is none."""
-    for folder in (path / "classifier", path):
-        if (folder / artefact.CARD).is_file():
-            return folder
-    if not path.exists():
-        raise ClassifierError(f"There is no run or classifier at {path}.")
-    if (path / artefact.REPEATS).is_file():
-        raise ClassifierError(f"{path} holds several runs; name one of them, as in {path / 'repeats' / '1'}.")
-    if artefact.holds_folds(path):
-        raise ClassifierError(f"{path} holds the folds of a training; name one of them, as in {path / 'folds' / '1'}.")
-    if (path / "recipe.toml").is_file():
-        resume = f"foveal train --resume {shlex.quote(str(path))}"
-        raise ClassifierError(f"The run {path} has no classifier yet, since it has not finished; go on with: {resume}")
-    raise ClassifierError(f"{path} is neither a run nor a classifier: {artefact.CARD} is missing.")

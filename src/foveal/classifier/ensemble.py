@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from foveal.classifier.answers import Answers, Raw, answers_of, mean_probabilities
-from foveal.classifier.artefact import FOLDS, REPEATS, holds_folds
 from foveal.classifier.calibration import SMALLEST_PROBABILITY
+from foveal.classifier.card import FOLDS, REPEATS, holds_folds
 from foveal.classifier.classifier import Classifier
 from foveal.classifier.decisions import Decisions
 from foveal.errors import ClassifierError

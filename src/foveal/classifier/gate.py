@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from foveal.classifier.image_statistics import aspects_of, measure, normal_scores, statistics_of
+from foveal.classifier.image_statistics import NormalScores, aspects_of, measure, statistics_of
 from foveal.errors import DataError
 
 DetectorName = Literal["features", "energy", "statistics"]
@@ -67,7 +68,7 @@ class Gate:
 
     `references` (M, D) are float16, or None where the gate has no detector of features. `size` is (height, width,
     channels) of the preprocessed images. Of the K statistics, `knots` (K, L) are quantiles over training images, which
-    `normal_scores` takes to `scores` (L,); for each of A aspects `whitening` (A, K, K) makes independent numbers of
+    `NormalScores` takes to `scores` (L,); for each of A aspects `whitening` (A, K, K) makes independent numbers of
     unit variance of those scores, and `limits` (A,) is the distance that 99 % of training images do not exceed.
     `facts` are plain JSON: `n`, `units`, `split`, `false_alarm_rate`, `promised_rate`, `seed`, and how many training
     images were taken (`references`, `measured`).
@@ -105,10 +106,14 @@ class Gate:
 
     def deviations(self, pixels: np.ndarray) -> np.ndarray:
         """Return each statistic (N, K) of `pixels` (N, H, W, C) in standard deviations of the training images."""
+        return self._normal_scores(measure(pixels))
+
+    @functools.cached_property
+    def _normal_scores(self) -> NormalScores:
         resolutions = np.concatenate(
             [np.full(one.columns.stop - one.columns.start, one.resolution) for one in statistics_of(*self.size)]
         )
-        return normal_scores(measure(pixels), self.knots, self.scores, resolutions)
+        return NormalScores(self.knots, self.scores, resolutions)
 
     def raw_scores(
         self, ratios: np.ndarray, features: np.ndarray | None, logits: np.ndarray

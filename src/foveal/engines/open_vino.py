@@ -38,6 +38,7 @@ class OpenVinoRunner:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",  # it would halve the precision where the processor is faster so
             "INFERENCE_NUM_THREADS": thread_count(threads),
+            "ENABLE_CPU_PINNING": False,  # two runners would be pinned to the same core
         }
         with saying_what_it_lacks("OpenVINO"):
             model = core.read_model(io.BytesIO(graph), io.BytesIO(weights))

@@ -27,6 +27,7 @@ from typing import Any
 
 from foveal.engines.kinds import KINDS, RUNNABLE, TORCH, is_installed
 from foveal.engines.parity import TOLERANCE
+from foveal.engines.processor import REDUCED_BITS, weight_bits
 from foveal.errors import ClassifierError
 from foveal.files import locked, saying_why, write_json
 
@@ -89,6 +90,11 @@ def stored_contents(folder: Path, name: str, classifier: str) -> list[bytes]:
     if record is None:
         raise ClassifierError(
             f"{folder} has no engine {name}; make it: foveal export {_shown(folder)} {KINDS[name].export_options}"
+        )
+    if KINDS[name].int8 and record.get("weight_bits", REDUCED_BITS) > weight_bits():
+        raise ClassifierError(
+            f"The engine {name} of {folder} was made on a processor with VNNI; on this one, which has none, its sums "
+            f"would overflow; {_again(folder)}"
         )
     contents = []
     for file in KINDS[name].files:

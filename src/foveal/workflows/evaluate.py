@@ -14,8 +14,7 @@ from torch import nn
 
 from foveal.classifier import Classifier
 from foveal.classifier.answers import Answers
-from foveal.classifier.artefact import holds_folds, is_ensemble
-from foveal.classifier.classifier import find_folder
+from foveal.classifier.card import find_folder, holds_folds, is_ensemble
 from foveal.classifier.engine import engine_facts
 from foveal.classifier.ensemble import Ensemble
 from foveal.classifier.members import PASSES, Kind, member_probabilities

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from foveal.classifier import Classifier
-from foveal.classifier.classifier import find_folder
+from foveal.classifier.card import find_folder
 from foveal.classifier.device import choose_device
 from foveal.classifier.engine import engine_logits
 from foveal.classifier.inference import logits
@@ -20,6 +20,7 @@ from foveal.data.sources.manifest import Columns
 from foveal.engines.capture import capture, load_program, write_onnx, write_program
 from foveal.engines.kinds import Kind, find_kind, need
 from foveal.engines.parity import latencies_ms, measure_parity, refuse_apart
+from foveal.engines.processor import weight_bits
 from foveal.engines.runner import Runner, open_runner, thread_count
 from foveal.engines.stored import keep_engine, workshop
 from foveal.errors import FovealError, UsageError
@@ -145,6 +146,7 @@ def _measured(
                 f"--max-loss {max_loss:g} was compared with the loss seen"
             )
         record["calibration"] = {"n": len(images.calibrating), "images": images.calibrating_are}
+        record["weight_bits"] = weight_bits()
     else:
         refuse_apart(parity, kind.title)
     if kind.runs:

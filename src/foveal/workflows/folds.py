@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from foveal.classifier.artefact import FOLDS as PLAN
+from foveal.classifier.card import FOLDS as PLAN
 from foveal.data.dataset import Dataset
 from foveal.data.splits import hold_out, make_folds
 from foveal.errors import ClassifierError, DataError, Interrupted, UsageError

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.classifier import Classifier
-from foveal.classifier.artefact import holds_folds, is_ensemble
-from foveal.classifier.classifier import find_folder
+from foveal.classifier.card import find_folder, holds_folds, is_ensemble
 from foveal.data.catalog import is_named
 from foveal.data.corruptions import Corruption, content_numbers, corrupt
 from foveal.data.dataset import Dataset

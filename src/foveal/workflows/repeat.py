@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.classifier.artefact import REPEATS as PLAN
+from foveal.classifier.card import REPEATS as PLAN
 from foveal.errors import ClassifierError, DataError, Interrupted, UsageError
 from foveal.evaluation.interval import Estimate
 from foveal.evaluation.predictions import PREDICTIONS_FILE, write_predictions

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 from pathlib import Path
 
-from foveal.classifier.artefact import REPEATS, holds_folds
+from foveal.classifier.card import REPEATS, holds_folds
 from foveal.classifier.device import choose_device
 from foveal.data.catalog import is_named
 from foveal.data.dataset import Dataset

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from foveal.classifier import Classifier
-from foveal.classifier.artefact import holds_folds, is_ensemble
+from foveal.classifier.card import holds_folds, is_ensemble
 from foveal.data.dataset import Dataset
 from foveal.data.pixels import decode_all
 from foveal.errors import ClassifierError, DataError, FovealError

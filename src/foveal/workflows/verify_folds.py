@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from foveal.classifier import Classifier
-from foveal.classifier.artefact import REPEATS, holds_folds
+from foveal.classifier.card import REPEATS, holds_folds
 from foveal.classifier.decisions import Decisions
 from foveal.errors import ClassifierError, FovealError
 from foveal.evaluation.out_of_fold import measure_out_of_fold
