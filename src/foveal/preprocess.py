@@ -34,6 +34,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from foveal.errors import DataError, UsageError
+from foveal.half_pictures import is_half
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +45,7 @@ MAX_PIXELS = 89_478_485
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I;16N")
 REFUSED_MODES = {"I": "32-bit integer", "F": "floating-point", "LAB": "Lab", "HSV": "HSV"}
 BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # TIFF 6.0, section 8
+UNSUPPORTED = "unsupported_pixels"
 PNG_ORIENTATIONS = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")  # where a PNG may keep its orientation
 
 Fit = Literal["letterbox", "crop", "stretch"]
@@ -51,7 +53,15 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 
 class UnreadableImageError(DataError):
-    """One image cannot be used; the message is the reason alone, the caller knows the file's name."""
+    """One image cannot be used; the message is the reason alone, the caller knows the file's name.
+
+    `code` says the same to a program: empty_file, truncated, too_many_pixels, unsupported_type, animated,
+    unsupported_pixels, decoder_memory, or damaged, which is all the rest.
+    """
+
+    def __init__(self, reason: str, code: str = "damaged") -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,16 @@ class Header:
     height: int
     width: int
     channels: int  # 1 grey, 3 colour
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture of mode L or RGB, and what its file was."""
+
+    image: Image.Image
+    format: str  # one of FORMATS, or MPO
+    mode: str  # of the file, as Pillow calls it
+    orientation: int  # EXIF's, which was applied; 1: none
 
 
 @dataclass(frozen=True)
@@ -219,7 +239,7 @@ def _is_finite(value: object) -> bool:
 
 def read_header(content: bytes) -> Header:
     """Return what the file says of itself; UnreadableImageError for a file that `decode` would refuse by its header."""
-    with _reasons():
+    with _reasons(content):
         image = _opened(content)
         width, height = image.size
         if _orientation(image, content) in (5, 6, 7, 8):
@@ -232,13 +252,22 @@ def decode(content: bytes) -> Image.Image:
 
     Raises UnreadableImageError with the reason.
     """
-    with _reasons():
-        image: Image.Image = _opened(content)
-        deep_grey = image.mode == "I"  # a PGM, the one file of this mode that `_opened` lets through
+    return read_picture(content).image
+
+
+def read_picture(content: bytes, most_pixels: int = MAX_PIXELS) -> Picture:
+    """Return what `decode` does, with what the file was; one of more than `most_pixels` is refused undecoded."""
+    with _reasons(content):
+        image: Image.Image = _opened(content, most_pixels)
+        kind, mode = str(image.format), image.mode
+        deep_grey = mode == "I"  # a PGM, the one file of this mode that `_opened` lets through
         image.load()
-        if _orientation(image, content) != 1:
+        if is_half(image, content):
+            raise UnreadableImageError("it is damaged: some of its pixels are missing", "truncated")
+        orientation = _orientation(image, content)
+        if orientation != 1:
             image = ImageOps.exif_transpose(image)
-        return as_grey_or_rgb(image.convert("I;16") if deep_grey else image)
+        return Picture(as_grey_or_rgb(image.convert("I;16") if deep_grey else image), kind, mode, orientation)
 
 
 def as_grey_or_rgb(image: Image.Image) -> Image.Image:
@@ -275,16 +304,19 @@ def size_is_checked_here() -> Iterator[None]:
         yield
 
 
-def _opened(content: bytes) -> ImageFile:
+def _opened(content: bytes, most_pixels: int = MAX_PIXELS) -> ImageFile:
     """Open without decoding, and refuse what the header already rules out."""
     if not content:
-        raise UnreadableImageError("the file is empty (0 bytes)")
+        raise UnreadableImageError("the file is empty (0 bytes)", "empty_file")
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     pixels = image.width * image.height
-    if pixels > MAX_PIXELS:
-        raise UnreadableImageError(f"{image.width}×{image.height} is {pixels / 1e6:,.0f} megapixels; the limit is 89")
+    if pixels > most_pixels:
+        size, limit = f"{image.width}×{image.height}", most_pixels // 1_000_000
+        raise UnreadableImageError(f"{size} is {pixels / 1e6:,.0f} megapixels; the limit is {limit}", "too_many_pixels")
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise UnreadableImageError("it has more than one frame or page; save the one you mean as a file of its own")
+        raise UnreadableImageError(
+            "it has more than one frame or page; save the one you mean as a file of its own", "animated"
+        )
     if image.format == "TIFF" and image.mode.startswith("I;16"):
         _refuse_tags(image)
     if not (image.format == "PPM" and image.mode == "I"):  # Pillow scales these to 0 to 65,535
@@ -295,7 +327,7 @@ def _opened(content: bytes) -> ImageFile:
 def _refuse_mode(image: Image.Image) -> None:
     if image.mode in REFUSED_MODES:
         raise UnreadableImageError(
-            f"its pixels are {REFUSED_MODES[image.mode]}; save it as 8-bit or 16-bit grey or RGB"
+            f"its pixels are {REFUSED_MODES[image.mode]}; save it as 8-bit or 16-bit grey or RGB", UNSUPPORTED
         )
 
 
@@ -304,9 +336,11 @@ def _refuse_tags(image: Image.Image) -> None:
     tags: Mapping[int, Any] = getattr(image, "tag_v2", {})
     bits = tags.get(BITS_PER_SAMPLE, (1,))[0]
     if bits != 16:
-        raise UnreadableImageError(f"its pixels are {bits}-bit grey; save it as 8-bit or 16-bit grey")
+        raise UnreadableImageError(f"its pixels are {bits}-bit grey; save it as 8-bit or 16-bit grey", UNSUPPORTED)
     if tags.get(PHOTOMETRIC, WHITE_IS_ZERO) == WHITE_IS_ZERO:
-        raise UnreadableImageError("its 16-bit grey counts from white (white is zero); save it with black as zero")
+        raise UnreadableImageError(
+            "its 16-bit grey counts from white (white is zero); save it with black as zero", UNSUPPORTED
+        )
 
 
 def _orientation(image: Image.Image, content: bytes) -> int:
@@ -330,18 +364,33 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
-    """Turn whatever a decoder raises into an UnreadableImageError with the reason in plain words."""
+def _reasons(content: bytes) -> Iterator[None]:
+    """Turn whatever a decoder of `content` raises into an UnreadableImageError with the reason in plain words."""
     try:
         yield
     except UnreadableImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnreadableImageError("it has more than 89 megapixels") from error
+        raise UnreadableImageError("it has more than 89 megapixels", "too_many_pixels") from error
     except UnidentifiedImageError as error:
-        raise UnreadableImageError(f"it is not an image of a known kind ({', '.join(FORMATS)})") from error
+        code = "truncated" if _ends_early(content) else "unsupported_type"
+        raise UnreadableImageError(f"it is not an image of a known kind ({', '.join(FORMATS)})", code) from error
     except MemoryError as error:
-        raise UnreadableImageError("there is not enough memory to decode it") from error
+        raise UnreadableImageError("there is not enough memory to decode it", "decoder_memory") from error
     except Exception as error:  # decoders of hostile files raise nearly anything
         reason = str(error).rstrip(".") or type(error).__name__
-        raise UnreadableImageError(f"it is damaged: {reason}") from error
+        code = "truncated" if _ends_early(content) or "truncated" in reason.lower() else "damaged"
+        raise UnreadableImageError(f"it is damaged: {reason}", code) from error
+
+
+def _ends_early(content: bytes) -> bool:
+    """Whether a file that could not be decoded lacks its end, as far as its kind marks one or tells its length."""
+    if content.startswith(b"\xff\xd8\xff"):  # JPEG: no end of image behind the last scan
+        return content.rfind(b"\xff\xd9") <= content.rfind(b"\xff\xda")
+    if content.startswith(b"\x89PNG"):
+        return b"IEND" not in content
+    if content.startswith(b"GIF8"):
+        return not content.endswith(b";")
+    if content.startswith(b"RIFF"):
+        return len(content) < 8 + int.from_bytes(content[4:8], "little")
+    return content.startswith(b"BM") and len(content) < int.from_bytes(content[2:6], "little")

@@ -16,7 +16,7 @@ PACKAGE = "foveal"
 SOURCE = Path(__file__).resolve().parents[2] / "src" / PACKAGE
 
 FLOORS = (
-    ("errors.py", "files.py", "progress.py", "download.py", "preprocess.py", "dicom", "web"),
+    ("errors.py", "files.py", "progress.py", "download.py", "preprocess.py", "half_pictures.py", "dicom", "web"),
     ("data", "models", "engines", "ops", "storage"),
     ("classifier", "features.py", "run.py", "run_card.py"),
     ("audit", "training", "evaluation", "explanation"),
