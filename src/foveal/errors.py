@@ -11,6 +11,7 @@
     ├── ResourceError               7   memory or a device does not suffice
     ├── TrainingError               8   training diverged
     ├── MissingPartError            9   an optional part is not installed
+    ├── StorageError               10   a service's database, files or trail cannot be used, or were altered
     └── Interrupted               130   stopped by Ctrl-C or a signal; what was done is kept
 
 The command line prints the message and exits with the code; Python callers catch the class.
@@ -67,6 +68,11 @@ class TrainingError(FovealError):
 class MissingPartError(FovealError):
     exit_code = 9
     meaning = "an optional part is not installed"
+
+
+class StorageError(FovealError):
+    exit_code = 10
+    meaning = "a service's database, files or trail cannot be used, or were altered"
 
 
 class Interrupted(FovealError):
