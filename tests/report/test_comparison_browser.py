@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from chromium import ARGUMENTS, CHROMIUM, contrasts, needs_chromium
 from test_comparison_page import comparison, run
 
+from chromium import ARGUMENTS, CHROMIUM, contrasts, needs_chromium
 from foveal.report.comparison_page import write_comparison
 
 sync_api = pytest.importorskip("playwright.sync_api")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from chromium import ARGUMENTS, CHROMIUM, contrasts, needs_chromium
 
 import foveal
+from chromium import ARGUMENTS, CHROMIUM, contrasts, needs_chromium
 from foveal.workflows.explain import see_stages, write_explanations
 from small_classifiers import make_classifier
 

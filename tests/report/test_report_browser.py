@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from chromium import ARGUMENTS, CHROMIUM, needs_chromium
 
 import foveal
+from chromium import ARGUMENTS, CHROMIUM, needs_chromium
 from foveal.report import write_report
 
 sync_api = pytest.importorskip("playwright.sync_api")

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from chromium import ARGUMENTS, CHROMIUM, contrasts, needs_chromium
 from PIL import Image
 
+from chromium import ARGUMENTS, CHROMIUM, contrasts, needs_chromium
 from foveal.data.corruptions import CORRUPTIONS
 from foveal.evaluation.interval import wilson
 from foveal.evaluation.robustness import (

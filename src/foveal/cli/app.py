@@ -8,20 +8,26 @@ import typer
 
 import foveal
 from foveal.cli import (
+    backup,
     compare,
     data,
+    database,
     doctor,
     evaluate,
     explain,
     export,
     find_lr,
     inspect,
+    keys,
     measure,
     models,
     predict,
     presets,
     robustness,
+    serve,
+    trail,
     train,
+    users,
     verify,
     weights,
 )
@@ -48,10 +54,18 @@ app.command("models")(models.models)
 app.command("inspect")(inspect.inspect)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
+app.add_typer(users.app, name="users")
+app.add_typer(keys.app, name="keys")
 app.command("find-lr")(find_lr.find_lr)
 app.command("presets")(presets.presets)
 app.command("compare")(compare.compare)
 app.command("robustness")(robustness.robustness)
+app.command("serve")(serve.serve)
+app.add_typer(trail.app, name="trail")
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.command("erase")(backup.erase)
+app.add_typer(database.app, name="database")
 app.command("doctor")(doctor.doctor)
 
 
