@@ -144,7 +144,8 @@ def test_images_count_alike_however_many_pass_at_once():
         for at in range(11)
     )
     alone = alone[0].mean(0)
-    np.testing.assert_allclose(found.map, alone / alone.max(), rtol=1e-3, atol=1e-6)
+    # Of batches other kernels compute, whose rounding moves a ReLU here and there; a lost image would cost a tenth.
+    np.testing.assert_allclose(found.map, alone / alone.max(), rtol=1e-2, atol=1e-3)
 
 
 def test_the_network_is_left_as_it_was_found():
