@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, PngImagePlugin
 
 from foveal.preprocess import UnreadableImageError, as_grey_or_rgb, decode, read_header, size_is_checked_here
+from image_files import encoded, png_chunk
 
 RNG = np.random.default_rng(5)
 COLOUR = RNG.integers(0, 256, (6, 10, 3), dtype=np.uint8)
@@ -32,17 +33,6 @@ ORIENTED = {  # what a viewer shows, written with numpy
     7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
     8: lambda a: np.rot90(a, 1),
 }
-
-
-def encoded(image: Image.Image | np.ndarray, kind: str, **options: object) -> bytes:
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png_chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def png(width: int, height: int, *before: bytes, after: bytes = b"", rows: bytes | None = None) -> bytes:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from image_files import encoded, png_chunk
+
 RNG = np.random.default_rng(11)
 COLOUR = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)
 GREY = COLOUR[:, :, 0]
@@ -30,17 +32,6 @@ class BadImage:
 
     def __str__(self) -> str:
         return self.name
-
-
-def encoded(image: Image.Image | np.ndarray, kind: str, **options: object) -> bytes:
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png_chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def png(width: int, height: int, *before: bytes, rows: bytes | None = None) -> bytes:

@@ -57,26 +57,27 @@ class LightClassifier:
         return answers_of(self.decisions, raw, lambda part: pixels[part])
 
 
-def stored_engine(path: Path, engine: str = AUTO) -> str:
-    """Return the engine that `engine` means for the classifier at `path`: ``torch`` where no other is stored.
+def open_light(
+    path: Path, engine: str = AUTO, *, count: int = 1, threads: int | None = None
+) -> tuple[LightClassifier, ...]:
+    """Return the classifier at `path`, answered by the stored `engine`, opened `count` times: for so many threads.
 
-    Raises ClassifierError where there is no classifier, UsageError for an unknown engine.
+    Empty where torch is to answer: it is asked for, or it is the fastest that is stored, or there are several
+    classifiers that answer together.
+
+    Raises ClassifierError when it or its engine is missing, damaged, or one does not belong to the other, UsageError
+    for an unknown engine, MissingPartError when the engine's package is not installed.
     """
     checked_engine(engine)
-    if engine != AUTO or is_ensemble(path):
-        return TORCH if engine == AUTO else engine
-    folder = find_folder(path)
-    return choose_stored(folder, read_card(folder)[2])
-
-
-def open_light(path: Path, engine: str, *, threads: int | None = None) -> LightClassifier:
-    """Return the classifier at `path`, answered by the stored `engine`.
-
-    Raises ClassifierError when it or its engine is missing, damaged, or one does not belong to the other;
-    MissingPartError when the engine's package is not installed.
-    """
+    if engine == TORCH or (engine == AUTO and is_ensemble(path)):
+        return ()
     folder = find_folder(path)
     card, _, digest = read_card(folder)
-    runner = open_runner(engine, stored_contents(folder, engine, digest), threads)
-    refuse_unfit(runner, engine, card.preprocess, len(card.classes))
-    return LightClassifier(folder, card, digest, engine, runner)
+    chosen = choose_stored(folder, digest) if engine == AUTO else engine
+    if chosen == TORCH:
+        return ()
+    contents = stored_contents(folder, chosen, digest)
+    runners = [open_runner(chosen, contents, threads) for _ in range(count)]
+    for one in runners:
+        refuse_unfit(one, chosen, card.preprocess, len(card.classes))
+    return tuple(LightClassifier(folder, card, digest, chosen, one) for one in runners)

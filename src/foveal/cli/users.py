@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foveal.cli.store import Config, Data, opened_store
 from foveal.errors import UsageError
+
+if TYPE_CHECKING:
+    from foveal.storage.accounts import User
+    from foveal.storage.database import Database
 
 ACTOR = "service"  # of the trail: whoever may run commands on the service's own machine
 app = typer.Typer(help="The people who may sign in to a service: add, list, change, disable.", no_args_is_help=True)
@@ -58,11 +65,9 @@ def role(
     config: Config = None,
 ) -> None:
     """Give a person another role; they sign in again."""
-    from foveal.storage.accounts import set_role, user_named
+    from foveal.storage.accounts import set_role
 
-    with opened_store(config, data) as database:
-        with database.read() as connection:
-            user = user_named(connection, name)
+    with _named(name, data, config) as (database, user):
         set_role(database, user.id, role.value, actor=ACTOR)
     typer.echo(f"{user.name} is {role.value} now.")
 
@@ -70,11 +75,9 @@ def role(
 @app.command("password")
 def password(name: Name, data: Data = None, config: Config = None) -> None:
     """Give a person another password; they sign in again."""
-    from foveal.storage.accounts import set_password, user_named
+    from foveal.storage.accounts import set_password
 
-    with opened_store(config, data) as database:
-        with database.read() as connection:
-            user = user_named(connection, name)
+    with _named(name, data, config) as (database, user):
         set_password(database, user.id, read_password(), actor=ACTOR)
     typer.echo(f"{user.name} has another password now.")
 
@@ -82,11 +85,9 @@ def password(name: Name, data: Data = None, config: Config = None) -> None:
 @app.command("disable")
 def disable(name: Name, data: Data = None, config: Config = None) -> None:
     """Let a person in no more; who is signed in is out at once."""
-    from foveal.storage.accounts import disable_user, user_named
+    from foveal.storage.accounts import disable_user
 
-    with opened_store(config, data) as database:
-        with database.read() as connection:
-            user = user_named(connection, name)
+    with _named(name, data, config) as (database, user):
         disable_user(database, user.id, actor=ACTOR)
     typer.echo(f"{user.name} is out, and stays out until enabled.")
 
@@ -94,13 +95,22 @@ def disable(name: Name, data: Data = None, config: Config = None) -> None:
 @app.command("enable")
 def enable(name: Name, data: Data = None, config: Config = None) -> None:
     """Let a disabled person in again."""
-    from foveal.storage.accounts import enable_user, user_named
+    from foveal.storage.accounts import enable_user
+
+    with _named(name, data, config) as (database, user):
+        enable_user(database, user.id, actor=ACTOR)
+    typer.echo(f"{user.name} may sign in again.")
+
+
+@contextmanager
+def _named(name: str, data: str | None, config: Path | None) -> Iterator[tuple[Database, User]]:
+    """Yield the store, and the person of that name in it; UsageError where there is none."""
+    from foveal.storage.accounts import user_named
 
     with opened_store(config, data) as database:
         with database.read() as connection:
             user = user_named(connection, name)
-        enable_user(database, user.id, actor=ACTOR)
-    typer.echo(f"{user.name} may sign in again.")
+        yield database, user
 
 
 def read_password() -> str:

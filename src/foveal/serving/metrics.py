@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -18,6 +18,7 @@ STAGES = ("wait", "decode", "infer", "commit", "explain")
 VERDICTS = ("accept", "amend", "reject", "second-opinion")
 LOST_DECODERS = ("decoder_crashed", "decoder_timeout")  # each costs a process, which is replaced
 OTHER = "other"
+NAMESPACE = "foveal"
 MOST_VALUES = 400  # of one label: what comes beyond is counted as other, so that nobody can fill the memory
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -36,20 +37,25 @@ class Metrics:
         self._told = stages
         self._seen: dict[str, set[str]] = {}
         self._gauges: dict[str, tuple[str, str, Callable[[], float | Mapping[str, float]]]] = {}
-        made = {"registry": self.registry, "namespace": "foveal"}
-        self._requests = Counter("requests", "Requests answered", ("route", "method", "status"), **made)  # type: ignore[arg-type]
-        self._seconds = Histogram("request_seconds", "Their duration", ("route",), buckets=SECONDS, **made)  # type: ignore[arg-type]
-        self._answers = Counter("answers", "Images answered", ("label", "abstained"), **made)  # type: ignore[arg-type]
-        self._refusals = Counter("refusals", "Requests and images refused", ("code",), **made)  # type: ignore[arg-type]
-        self._batches = Histogram("batch_images", "Images answered together", buckets=SIZES, **made)  # type: ignore[arg-type]
-        self._stages = Histogram("stage_seconds", "Duration of a stage", ("stage",), buckets=SECONDS, **made)  # type: ignore[arg-type]
-        self._restarts = Counter("decoder_restarts", "Decoders that were replaced", ("reason",), **made)  # type: ignore[arg-type]
-        self._reviews = Counter("reviews", "Verdicts of people", ("verdict",), **made)  # type: ignore[arg-type]
+        self._requests = self._counter("requests", "Requests answered", "route", "method", "status")
+        self._seconds = self._histogram("request_seconds", "Their duration", SECONDS, "route")
+        self._answers = self._counter("answers", "Images answered", "label", "abstained")
+        self._refusals = self._counter("refusals", "Requests and images refused", "code")
+        self._batches = self._histogram("batch_images", "Images answered together", SIZES)
+        self._stages = self._histogram("stage_seconds", "Duration of a stage", SECONDS, "stage")
+        self._restarts = self._counter("decoder_restarts", "Decoders that were replaced", "reason")
+        self._reviews = self._counter("reviews", "Verdicts of people", "verdict")
         self.registry.register(
             _Facts({"version": version("foveal"), "python": platform.python_version(), **(facts or {})})
         )
         self.registry.register(_Observed(self._gauges))
         ProcessCollector(registry=self.registry)
+
+    def _counter(self, name: str, words: str, *labels: str) -> Counter:
+        return Counter(name, words, labels, registry=self.registry, namespace=NAMESPACE)
+
+    def _histogram(self, name: str, words: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        return Histogram(name, words, labels, registry=self.registry, namespace=NAMESPACE, buckets=buckets)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count a request; `route` is its template, as /v1/cases/{id}."""

@@ -12,8 +12,7 @@ import numpy as np
 
 from foveal.classifier.answers import Answers
 from foveal.classifier.decisions import Decisions
-from foveal.classifier.light import open_light, stored_engine
-from foveal.engines.kinds import TORCH
+from foveal.classifier.light import open_light
 from foveal.engines.runner import thread_count
 from foveal.engines.stored import read_engines
 from foveal.preprocess import Preprocess
@@ -106,14 +105,11 @@ def open_served(path: Path, engine: str, *, workers: int = 1) -> Served:
     Raises ClassifierError, UsageError or MissingPartError, in one sentence, when it cannot be served.
     """
     name = path.resolve().parent.name if path.resolve().name == "classifier" else path.resolve().name
-    chosen = stored_engine(path, engine)
-    if chosen != TORCH:
-        cores = thread_count(None)
-        workers = workers or min(cores, MOST_WORKERS)
-        threads = max(1, cores // workers)
-        light = [open_light(path, chosen, threads=threads) for _ in range(workers)]
+    cores = thread_count(None)
+    workers = workers or min(cores, MOST_WORKERS)
+    if light := open_light(path, engine, count=workers, threads=max(1, cores // workers)):
         first = light[0]
-        record = read_engines(first.folder, first.hash)[chosen]
+        record = read_engines(first.folder, first.hash)[first.engine]
         measured: dict[str, Any] = {
             key: record[key] for key in ("parity", "accuracy", "latency_ms", "hardware") if key in record
         }

@@ -9,6 +9,7 @@ import time
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's, so that none is read wrongly over the telephone
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]  # of ten bits
 RANDOM_BYTES = 10
+PATTERN = "^[0-9a-z]{26}$"  # of what may be an id, for whoever takes one from outside
 _STOCK_IDS = 256  # random bytes for so many are fetched at once: each call of the system costs more than all the rest
 
 _lock = threading.Lock()

@@ -11,6 +11,7 @@ from foveal.serving.http.identity import Caller, require
 from foveal.serving.refusal import Refusal
 from foveal.serving.service import Service
 from foveal.storage.cases import ERASED, LONGEST_LIST, Case, Wanted, classifier_names, find_case, list_cases
+from foveal.storage.ids import PATTERN
 from foveal.storage.retention import erase_case
 
 router = APIRouter(tags=["cases"])
@@ -33,7 +34,7 @@ def cases(
     since_us: Annotated[int | None, Query(ge=0, le=1 << 62)] = None,
     until_us: Annotated[int | None, Query(ge=0, le=1 << 62)] = None,
     limit: Annotated[int, Query(ge=1, le=LONGEST_LIST)] = 100,
-    before: Annotated[str | None, Query(pattern="^[0-9a-z]{26}$", description="the last id of the page before")] = None,
+    before: Annotated[str | None, Query(pattern=PATTERN, description="the last id of the page before")] = None,
 ) -> dict[str, Any]:
     """List cases, newest first; `next` is the `before` of the next page."""
     service: Service = request.app.state.service

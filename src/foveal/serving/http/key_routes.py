@@ -7,13 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from foveal.errors import StorageError, UsageError
+from foveal.errors import UsageError
 from foveal.serving.answer import iso
 from foveal.serving.http.identity import Caller, require
 from foveal.serving.refusal import Refusal
 from foveal.serving.service import Service
 from foveal.storage import keys
-from foveal.storage.ids import now_us
+from foveal.storage.ids import PATTERN, now_us
 from foveal.storage.keys import Key
 
 router = APIRouter(tags=["keys"])
@@ -55,15 +55,11 @@ def make(request: Request, wanted: Wanted, caller: Administering) -> dict[str, A
 
 
 @router.delete("/v1/keys/{key_id}")
-def revoke(
-    request: Request, key_id: Annotated[str, Path(pattern="^[0-9a-z]{26}$")], caller: Administering
-) -> dict[str, Any]:
+def revoke(request: Request, key_id: Annotated[str, Path(pattern=PATTERN)], caller: Administering) -> dict[str, Any]:
     """Revoke a key: within half a minute it is refused everywhere."""
     service: Service = request.app.state.service
     try:
         keys.revoke_key(service.database, key_id, actor=caller.actor)
-    except StorageError:
-        raise
     except UsageError:
         raise Refusal(404, "no_key", "There is no key with this id.") from None
     return {"key": key_id, "state": "revoked"}

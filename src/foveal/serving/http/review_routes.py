@@ -19,6 +19,7 @@ from foveal.serving.refusal import Refusal
 from foveal.serving.service import Service
 from foveal.storage import problems, reviews, tables
 from foveal.storage.cases import find_case
+from foveal.storage.ids import PATTERN
 from foveal.storage.reviews import Review, ReviewConflictError, ReviewRefusedError
 
 router = APIRouter(tags=["reviews"])
@@ -45,7 +46,7 @@ class Verdict(BaseModel):
 class VerdictOf(Verdict):
     """What a person says of the case that it names."""
 
-    case: Annotated[str, Field(pattern="^[0-9a-z]{26}$")]
+    case: Annotated[str, Field(pattern=PATTERN)]
 
 
 class Report(BaseModel):
@@ -54,16 +55,16 @@ class Report(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"description": "the map is mirrored"}]})
 
     description: Annotated[str, Field(min_length=1, max_length=4000)]
-    case: Annotated[str | None, Field(pattern="^[0-9a-z]{26}$")] = None
+    case: Annotated[str | None, Field(pattern=PATTERN)] = None
 
 
 @router.get("/v1/reviews")
 def list_reviews(
     request: Request,
     _: Reading,
-    case: Annotated[str | None, Query(pattern="^[0-9a-z]{26}$")] = None,
+    case: Annotated[str | None, Query(pattern=PATTERN)] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    before: Annotated[str | None, Query(pattern="^[0-9a-z]{26}$", description="the last id of the page before")] = None,
+    before: Annotated[str | None, Query(pattern=PATTERN, description="the last id of the page before")] = None,
 ) -> dict[str, Any]:
     """List reviews, newest first."""
     service: Service = request.app.state.service

@@ -19,6 +19,7 @@ from foveal.serving.pages.worklist import WantedHere, query_of
 from foveal.serving.refusal import Refusal
 from foveal.storage.accounts import actor_names
 from foveal.storage.cases import Case, classifier_names, find_case
+from foveal.storage.ids import PATTERN
 from foveal.storage.problems import all_problems
 from foveal.storage.reviews import Review, reviews_of, who_may_not
 from foveal.storage.worklist import Wanted, earlier_results, kept_maps, neighbours
@@ -26,7 +27,7 @@ from foveal.web.svg import printable
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
-CaseId = Annotated[str, Path(pattern="^[0-9a-z]{26}$")]
+CaseId = Annotated[str, Path(pattern=PATTERN)]
 METHODS = (  # name, title: those of foveal.explanation that a person waits for
     ("gradcam", "Grad-CAM"),
     ("gradcam++", "Grad-CAM++"),

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from foveal.errors import FovealError, UsageError
+from foveal.serving.answer import DISCLAIMER
 from foveal.serving.http.identity import Caller, Identity
 from foveal.serving.http.problems import refusal_of_error
 from foveal.serving.logs import get_log
@@ -27,7 +28,6 @@ from foveal.serving.refusal import Refusal
 from foveal.web import templates
 
 HERE = "foveal.serving.pages"
-DISCLAIMER = "Investigational; not for diagnosis."
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
