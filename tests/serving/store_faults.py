@@ -46,42 +46,54 @@ def may_mount() -> str:
     return "" if not done.returncode else "needs root that may make namespaces"
 
 
-def disk_full(home: Home) -> Told:
-    """The disk fills under load: 507, and what was acknowledged is there; it goes on when there is room again."""
-    if why := may_mount():
-        return Told(skipped=why)
-    told, ledger = Told(), home.ledger()
+@contextlib.contextmanager
+def on_a_small_disk(home: Home) -> Iterator[tuple[ServiceProcess, Path]]:
+    """A service, started, whose data lie on a disk of 16 MiB; and where that disk is seen from here."""
     home.data.mkdir()
     with own_disk(home.data, "16m") as holder:
-        inside = Path(f"/proc/{holder}/root") / home.data.relative_to("/")
         service = ServiceProcess(
             home.classifier, home.data, home.folder / "log", before=("nsenter", "-t", str(holder), "-m", "--")
         )
         try:
             service.start()
-            senders = Senders(service, ledger, rate=home.rate).start()
-            time.sleep(1)
-            ballast = inside / "ballast"
-            with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-                while True:
-                    file.write(bytes(4096))
-            time.sleep(home.seconds)
-            full = senders.counts[507]
-            told.counts["answered_507"] = full
-            told.demand(full > 0, "nothing was refused for a full disk")
-            ready = service.status("/health/ready")
-            told.counts["ready_while_full"] = ready
-            service.kill()  # and the power goes, too
-            ballast.unlink()
-            service.start()
-            senders.settle()
-            told.add_senders(senders)
-            told.demand(set(senders.counts) <= {0, 200, 201, 202, 409, 503, 507}, f"statuses {dict(senders.counts)}")
-            told.demand(service.stop() == 0, "it did not stop")
-            told.add(compare(ledger, taken_out(inside, home), expected=undisturbed(home.classifier)))
-            told.demand(not (count := service.tracebacks()), f"{count} tracebacks in {service.log}")
+            yield service, Path(f"/proc/{holder}/root") / home.data.relative_to("/")
         finally:
             service.end()
+
+
+def filled_up(disk: Path) -> Path:
+    """Fill a disk to its last byte, and return the file that does."""
+    ballast = disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    return ballast
+
+
+def disk_full(home: Home) -> Told:
+    """The disk fills under load: 507, and what was acknowledged is there; it goes on when there is room again."""
+    if why := may_mount():
+        return Told(skipped=why)
+    told, ledger = Told(), home.ledger()
+    with on_a_small_disk(home) as (service, inside):
+        senders = Senders(service, ledger, rate=home.rate).start()
+        time.sleep(1)
+        ballast = filled_up(inside)
+        time.sleep(home.seconds)
+        full = senders.counts[507]
+        told.counts["answered_507"] = full
+        told.demand(full > 0, "nothing was refused for a full disk")
+        ready = service.status("/health/ready")
+        told.counts["ready_while_full"] = ready
+        service.kill()  # and the power goes, too
+        ballast.unlink()
+        service.start()
+        senders.settle()
+        told.add_senders(senders)
+        told.demand(set(senders.counts) <= {0, 200, 201, 202, 409, 503, 507}, f"statuses {dict(senders.counts)}")
+        told.demand(service.stop() == 0, "it did not stop")
+        told.add(compare(ledger, taken_out(inside, home), expected=undisturbed(home.classifier)))
+        told.demand(not (count := service.tracebacks()), f"{count} tracebacks in {service.log}")
     return told
 
 
@@ -90,32 +102,20 @@ def disk_filled_and_freed(home: Home) -> Told:
     if why := may_mount():
         return Told(skipped=why)
     told, ledger = Told(), home.ledger()
-    home.data.mkdir()
-    with own_disk(home.data, "16m") as holder:
-        inside = Path(f"/proc/{holder}/root") / home.data.relative_to("/")
-        service = ServiceProcess(
-            home.classifier, home.data, home.folder / "log", before=("nsenter", "-t", str(holder), "-m", "--")
-        )
-        try:
-            service.start()
-            senders = Senders(service, ledger, rate=home.rate).start()
-            time.sleep(1)
-            for _ in range(3):
-                ballast = inside / "ballast"
-                with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-                    while True:
-                        file.write(bytes(4096))
-                time.sleep(home.seconds / 3)
-                ballast.unlink()
-                time.sleep(0.5)
-            told.counts["answered_507"] = senders.counts[507]
-            told.demand(senders.counts[507] > 0, "nothing was refused for a full disk")
-            senders.settle()
-            told.add_senders(senders)
-            told.demand(service.stop() == 0, "it did not stop")
-            told.add(compare(ledger, taken_out(inside, home), expected=undisturbed(home.classifier)))
-        finally:
-            service.end()
+    with on_a_small_disk(home) as (service, inside):
+        senders = Senders(service, ledger, rate=home.rate).start()
+        time.sleep(1)
+        for _ in range(3):
+            ballast = filled_up(inside)
+            time.sleep(home.seconds / 3)
+            ballast.unlink()
+            time.sleep(0.5)
+        told.counts["answered_507"] = senders.counts[507]
+        told.demand(senders.counts[507] > 0, "nothing was refused for a full disk")
+        senders.settle()
+        told.add_senders(senders)
+        told.demand(service.stop() == 0, "it did not stop")
+        told.add(compare(ledger, taken_out(inside, home), expected=undisturbed(home.classifier)))
     return told
 
 
