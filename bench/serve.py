@@ -53,6 +53,7 @@ from pathlib import Path
 
 import numpy as np
 
+from idle import MOST, machine_s, say_if_busy
 from serving_images import FOVEAL, IMAGES, make_images, trained
 from serving_load import Load, Report, Request
 
@@ -281,12 +282,6 @@ def measure(server: Server, measured: Measured, home: Home, seconds: float) -> N
     measured.memory_mib.append(server.memory_mib())
 
 
-def machine_s() -> float:
-    """Return the seconds that all cores of the machine have been busy."""
-    user, nice, system, _, _, irq, soft, *_ = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
-    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
-
-
 def client_limit(home: Home, seconds: float) -> None:
     """Say what the client can do at most: what it makes of a server that does nothing."""
     with started("nothing", home) as server:
@@ -297,15 +292,14 @@ def client_limit(home: Home, seconds: float) -> None:
 
 
 def say_where(home: Home) -> None:
-    from foveal.workflows.machine import load, processor
+    from foveal.workflows.machine import processor
 
     sizes = [file.stat().st_size for file in home.images.glob("*.png")]
     packages = ("foveal", "torch", "openvino", "fastapi", "uvicorn")
     versions = [f"{one} {version(one)}" for one in packages] + [f"litserve {litserve_version(home.litserve) or 'none'}"]
     print(f"{processor()}, {len(os.sched_getaffinity(0))} cores; {', '.join(versions)}")
     print(f"{len(sizes)} images of {statistics.mean(sizes) / 1000:.1f} KB; fsync of one: {fsync_ms(home):.2f} ms")
-    if (load() or 0) > 0.5:
-        print(f"others compute here, too (load {load()}): do not quote this")
+    say_if_busy()
 
 
 def fsync_ms(home: Home) -> float:
@@ -342,7 +336,7 @@ def tell(measured: dict[str, Measured]) -> None:
                 f"{statistics.median(mine.processor_ms[load]):7.2f} {ratios[0]:>8} {ratios[1]:>11}  {client:.1%}"
             )
     others = statistics.median(one for mine in measured.values() for one in mine.others)
-    print(f"others took {others:.2f} cores meanwhile{'' if others < 0.1 else ': do not quote this'}")
+    print(f"others took {others:.2f} cores meanwhile{'' if others < MOST else ': do not quote this'}")
     goals(measured)
 
 

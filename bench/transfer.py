@@ -39,6 +39,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from idle import say_if_busy
+
 DATA = Path(os.environ.get("FOVEAL_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 GOALS = {"first": 20, "later": 100}  # times the textbook
 SIDE, BATCH, RATE = 224, 32, 1e-3
@@ -65,9 +67,10 @@ def main() -> None:
     if chosen.be_the_loop:
         loop(chosen.be_the_loop[0], Path(chosen.be_the_loop[1]), Path(chosen.be_the_loop[2]), chosen.epochs)
         return
-    from foveal.workflows.machine import load, processor
+    from foveal.workflows.machine import processor
 
-    print(f"{processor()}, {os.cpu_count()} cores, load {load()}")
+    print(f"{processor()}, {os.cpu_count()} cores")
+    say_if_busy()
     for name in chosen.data:
         compare(name, chosen.epochs, chosen.later, only_foveal=chosen.only_foveal)
 

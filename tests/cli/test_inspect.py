@@ -64,6 +64,9 @@ def test_a_drawing_is_written_once(foveal_cli, tmp_path):
     assert ElementTree.parse(page).getroot().tag.endswith("svg")
     again = foveal_cli("inspect", "lenet5", "--svg", page)
     assert (again.code, again.err) == (6, f"foveal: {page} exists already; choose another --svg.\n")
+    picture = foveal_cli("inspect", "lenet5", "--svg", tmp_path / "net.png")
+    assert (picture.code, list(tmp_path.iterdir())) == (2, [page])
+    assert "writes an SVG drawing" in picture.err
     below_a_file = foveal_cli("inspect", "lenet5", "--svg", page / "net.svg")
     assert below_a_file.code == 6
     assert "Traceback" not in below_a_file.err

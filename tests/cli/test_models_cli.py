@@ -52,13 +52,25 @@ def test_a_pattern_is_a_part_or_a_glob(foveal_cli, pattern):
         ("parameters", lambda one: one["parameters"]),
         ("macs", lambda one: one["macs"]),
         ("name", lambda one: one["name"]),
-        ("error", lambda one: min([e["top1_error"] for e in one["published"] if e["top1_error"]], default=100)),
     ],
 )
 def test_sorted(foveal_cli, by, key):
     found = json.loads(foveal_cli("models", "--sort", by, "--json").out)
     assert len(found) == len(CATALOG)
     assert [key(one) for one in found] == sorted(key(one) for one in found)
+
+
+def test_errors_are_sorted_within_their_protocol(foveal_cli):
+    found = json.loads(foveal_cli("models", "--sort", "error", "--json").out)
+    assert len(found) == len(CATALOG)
+    first = [one["published"][0] for one in found if one["published"]]
+    assert all(one["published"] for one in found[: len(first)]), "those without a figure stand last"
+    protocols = [one["protocol"] for one in first]
+    for protocol in set(protocols):
+        rows = [at for at, one in enumerate(protocols) if one == protocol]
+        assert rows == list(range(rows[0], rows[0] + len(rows))), f"{protocol} does not stand together"
+        errors = [first[at]["top1_error"] for at in rows if first[at]["top1_error"] is not None]
+        assert errors == sorted(errors)
 
 
 def test_family_and_years(foveal_cli):

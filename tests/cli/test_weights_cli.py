@@ -104,6 +104,8 @@ def test_what_cannot_be(file, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="one by one"):
         run("add", file, file, "--as", "squeezenet1_1.mine")
     (tmp_path / "some.pth").write_bytes(b"no weights")
+    with pytest.raises(UsageError, match="leave --as out"):
+        run("add", tmp_path / "some.pth", "--as", "squeezenet1_1.mine")
     with pytest.raises(ClassifierError, match="is not a file of the catalog"):
         run("add", tmp_path / "some.pth")
 

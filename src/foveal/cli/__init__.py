@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 STOPPED = "Stopped. What was trained so far goes on with: foveal train --resume RUN"
@@ -14,6 +15,8 @@ def main() -> None:
     from foveal.errors import FovealError, OutputError, ResourceError
 
     settle_process()
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, with a sentence
     try:
         _call()
     except FovealError as error:
@@ -30,7 +33,7 @@ def main() -> None:
         _say("There is not enough memory.")
         sys.exit(ResourceError.exit_code)
     except SystemExit as stop:
-        if stop.code == 130:  # typer's code for Ctrl-C
+        if stop.code == 130:  # typer's code for Ctrl-C, and so for SIGTERM
             _say(STOPPED)
         raise
 

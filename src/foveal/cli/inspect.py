@@ -165,10 +165,12 @@ def inspect(
 
 
 def _refuse_number(networks: int, compare: bool, svg: Path | None) -> None:
-    """Raise UsageError where several networks are not to be compared, or one is."""
+    """Raise UsageError where several networks are not to be compared, or one is, or a drawing is to be no SVG."""
     from foveal.errors import UsageError
 
     if networks > 1 and not compare:
         raise UsageError("Several networks are set beside each other with --compare.")
+    if svg is not None and svg.suffix.lower() != ".svg":
+        raise UsageError(f"--svg writes an SVG drawing; let {svg} end in .svg.")
     if compare and (svg is not None or networks < 2):
         raise UsageError("--compare takes two or more networks, and has no --svg: draw each by itself.")

@@ -40,14 +40,18 @@ def models(
             autocompletion=complete_model,
         ),
     ] = None,
-    sort: Annotated[Sort | None, typer.Option(help="By this, the smallest first (default: by family).")] = None,
+    sort: Annotated[
+        Sort | None, typer.Option(help="By this, the smallest first (default: by family); errors protocol by protocol.")
+    ] = None,
     family: Annotated[str | None, typer.Option(help="Of this family only, e.g. resnet.")] = None,
     year: Annotated[str | None, typer.Option(help="Of this year, or of years as 2014-2016, only.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead, with every published figure.")] = False,
 ) -> None:
     """List the architectures: year, size, cost, native input, published error with its protocol, and weights."""
     chosen = _chosen(pattern, family, year)
-    if sort is not None:
+    if sort is Sort.error:
+        chosen = _by_error(chosen)
+    elif sort is not None:
         chosen = sorted(chosen, key=SORTS[sort])
     if as_json:
         typer.echo(json.dumps([_object(one) for one in chosen], indent=2, ensure_ascii=False))
@@ -57,17 +61,26 @@ def models(
         typer.echo(line)
 
 
-def _best(entry: Architecture) -> float:
-    return min((one.top1_error for one in entry.published if one.top1_error is not None), default=float("inf"))
-
-
 SORTS: dict[Sort, Callable[[Architecture], Any]] = {
     Sort.year: lambda one: (one.year, one.parameters),
     Sort.parameters: lambda one: one.parameters,
     Sort.macs: lambda one: one.macs,
     Sort.name: lambda one: one.name,
-    Sort.error: _best,
 }
+
+
+def _by_error(entries: Sequence[Architecture]) -> list[Architecture]:
+    """Return `entries` by the error that is shown, protocol by protocol: figures of two cannot be compared."""
+    protocols = list(dict.fromkeys(one.published[0].protocol for one in entries if one.published))
+
+    def place(one: Architecture) -> tuple[float, ...]:
+        if not one.published:
+            return (len(protocols),)
+        first = one.published[0]
+        errors = (first.top1_error, first.top5_error)
+        return (protocols.index(first.protocol), *(float("inf") if error is None else error for error in errors))
+
+    return sorted(entries, key=place)
 
 
 def _chosen(pattern: str | None, family: str | None, year: str | None) -> list[Architecture]:

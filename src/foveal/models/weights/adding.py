@@ -24,10 +24,12 @@ def add(path: Path, *, as_name: str | None = None) -> list[Kept]:
 
     Raises:
         ClassifierError: for a damaged, unlisted or changed file, or one of another architecture.
-        UsageError: for a ``.safetensors`` of which nobody says what it is.
+        UsageError: for a ``.safetensors`` of which nobody says what it is, and where that is said of another file.
     """
     from foveal.models.weights.reading import read_bytes
 
+    if as_name is not None and path.suffix != ".safetensors":
+        raise UsageError(f"--as says what a .safetensors is; {path.name} is known by what is in it: leave --as out.")
     if path.is_file() and zipfile.is_zipfile(path):
         try:
             with zipfile.ZipFile(path) as archive:
