@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foveal.classifier.answers import Said
+from foveal.serving.giving_way import give_way
 from foveal.serving.refusal import Refusal
 from foveal.serving.served import Answering, Served
 
@@ -77,6 +78,7 @@ class Batcher:
             thread.join(timeout_s)
 
     def _work(self, answering: Answering) -> None:
+        give_way()
         while batch := self._take():
             started = time.perf_counter()
             try:

@@ -21,6 +21,12 @@ START_S = 60.0  # within which a child must be ready, on a machine that has much
 SOCKET_BYTES = 1 << 20  # asked of the system for each direction, so that a reply seldom waits to be read
 USUAL_JSON = 1 << 10  # bytes
 SMALL = 1 << 18  # bytes up to which a request is copied together, to be sent by one call
+MEMORY = {  # of glibc: what was freed is kept for the next image, which else pays for new pages
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    "MALLOC_TOP_PAD_": str(4 << 20),
+}
 ALLOWED_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TMPDIR", "TZ")
 
 
@@ -205,5 +211,5 @@ def _environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ALLOWED_VARIABLES if name in os.environ}
     paths = [str(Path(one).absolute()) for one in sys.path if one]
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1", "MALLOC_ARENA_MAX": "1"}
-    return {**kept, **one_thread, **own}
+    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, **one_thread, **own, **MEMORY}

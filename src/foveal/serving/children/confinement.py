@@ -7,12 +7,16 @@ import resource
 import signal
 import sys
 
+from foveal.serving.giving_way import give_way
+
 MOST_FILES = 16  # open at once: the socket, the three that every process has, and a few to spare
 KILL_WITH_PARENT, NO_NEW_PRIVILEGES = 1, 38  # prctl(2): PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS
 
 
 def confine(parent: int, memory_mib: int, *, alone: bool = True) -> None:
     """Bound this process: its memory, no core dump, an end with its parent; and, `alone`, no file written, few handles.
+
+    It gives way to the service (`give_way`).
 
     Signals that are meant for the service (Ctrl-C, and the SIGTERM that systemd sends to all of a service's processes)
     are passed over, since the service needs its children while it drains; they end when their socket is closed.
@@ -38,5 +42,6 @@ def confine(parent: int, memory_mib: int, *, alone: bool = True) -> None:
         library = ctypes.CDLL(None, use_errno=True)
         library.prctl(KILL_WITH_PARENT, int(signal.SIGKILL), 0, 0, 0)
         library.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    give_way()
     if os.getppid() != parent:  # it went before the line above
         sys.exit(0)
