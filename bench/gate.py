@@ -141,7 +141,7 @@ def see(classifier: foveal.Classifier, pictures: list[Image.Image], labels: np.n
     pixels = np.stack([preprocess.geometry(one) for one in pictures])
     device = torch.device("cpu")
     logits, features = logits_and_features(classifier.network, preprocess.normalise, pixels, device=device)
-    return Seen(pixels, features, logits.numpy(), labels)
+    return Seen.of(pixels, features, logits.numpy(), labels)
 
 
 def report(bed: Bed, foreign: dict[str, list[Image.Image]]) -> None:
@@ -154,7 +154,7 @@ def report(bed: Bed, foreign: dict[str, list[Image.Image]]) -> None:
     print(f"{'':34} {'n':>5} {'stopped':>8}   95 % interval   " + "".join(f"{name:>12}" for name in detectors))
     for name, pictures in {"own test images (false alarms)": bed.test, **foreign}.items():
         seen = bed.see(pictures)
-        answers = bed.gate.assess(seen.pixels, seen.features, seen.logits)
+        answers = bed.gate.judge(seen.measured, seen.features, seen.logits)
         fired = answers.scores >= 1
         share = wilson(int(fired.any(axis=1).sum()), len(fired))
         alone = "".join(f"{one:12.1%}" for one in fired.mean(axis=0))
@@ -194,7 +194,7 @@ def radiograph(file: str) -> np.ndarray:
 def one_by_one(bed: Bed, files: dict[str, str]) -> None:
     for file, title in files.items():
         seen = bed.see([Image.fromarray(radiograph(file))])
-        answers = bed.gate.assess(seen.pixels, seen.features, seen.logits)
+        answers = bed.gate.judge(seen.measured, seen.features, seen.logits)
         scores = "".join(f"{score:12.2f}" for score in answers.scores[0])
         print(f"  {title:32} {'stopped' if answers.reasons else 'passes':>14} {'scores':>17}   {scores}")
 

@@ -50,6 +50,8 @@ class Extractor:
     open: Callable[[np.ndarray], Trunk]  # is handed a first batch of normalised images, to check itself with
     vary: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # pixels, digests → pixels
     batch: int = 32  # images asked at once, always
+    of_pixels: bool = False  # whether the trunk takes uint8 pixels (B, H, W, C) as they are
+    title: str = "computing features"  # of the work, for whoever waits
 
     @property
     def key(self) -> str:
@@ -62,7 +64,7 @@ class Extractor:
 class Features:
     """The features of some images, in their order."""
 
-    values: np.ndarray  # (N, …) float32
+    values: np.ndarray  # (N, …) float32; float64 of statistics
     seen: np.ndarray  # (N,) str: SHA-256 of what the network sees of each image
     failures: dict[int, str] = field(default_factory=dict)  # image → why it could not be decoded; its row is void
     computed: int = 0  # how many were not in the cache
@@ -121,7 +123,7 @@ def _compute(
     trunk: Trunk | None = None
     quiet = Progress(silent=True)
     at_once = max(1, DECODED_BYTES // int(np.prod(shape)) // extractor.batch) * extractor.batch
-    with progress.stage("computing features", len(missing)) as stage:
+    with progress.stage(extractor.title, len(missing)) as stage:
         for start in range(0, len(missing), at_once):
             places = missing[start : start + at_once]
             pixels = np.zeros((len(places), *shape), np.uint8)
@@ -134,7 +136,9 @@ def _compute(
                 own = digests[places[part]]
                 seen = pixel_digests(pixels[part])
                 varied = pixels[part] if extractor.vary is None else extractor.vary(pixels[part], own)
-                x = preprocess.normalise_array(varied)  # (B, C, H, W)
+                x = (
+                    varied if extractor.of_pixels else preprocess.normalise_array(varied)
+                )  # (B, H, W, C), or (B, C, H, W)
                 trunk = trunk or extractor.open(x)
                 values = _in_full_batch(trunk, x, extractor.batch)
                 for at, value, digest in zip(places[part].tolist(), values, seen.tolist(), strict=True):
@@ -154,7 +158,7 @@ def _in_full_batch(trunk: Trunk, x: np.ndarray, batch: int) -> np.ndarray:
     """
     if len(x) == batch:
         return trunk(x)
-    full = np.zeros((batch, *x.shape[1:]), np.float32)
+    full = np.zeros((batch, *x.shape[1:]), x.dtype)
     full[: len(x)] = x
     return trunk(full)[: len(x)]
 
@@ -171,7 +175,8 @@ class _Table:
         if self.values.shape[1:] != value.shape:
             shape = (self.count, *value.shape)
             large = self.count * value.nbytes > self.memory_gib * GIB
-            self.values = mapped(shape, self.scratch, np.float32) if large else np.zeros(shape, np.float32)
+            dtype = value.dtype.type
+            self.values = mapped(shape, self.scratch, dtype) if large else np.zeros(shape, dtype)
         self.values[at], self.seen[at] = value, seen
 
 

@@ -12,14 +12,14 @@ from scipy.special import logsumexp
 
 from foveal.classifier.gate import OPENING, Detector, Gate, distances
 from foveal.errors import DataError
-from foveal.evaluation.gate_fitting import Seen, fit_gate
 from scene_pictures import scenes
+from shown_images import Shown, fit_gate
 
 
-def seen(count: int, seed: int) -> Seen:
+def seen(count: int, seed: int) -> Shown:
     rng = np.random.default_rng(seed)
     features = 1 + rng.normal(0, 0.3, (count, 24)).astype(np.float32)
-    return Seen(scenes(count, 32, seed), features, rng.normal(0, 1, (count, 2)), rng.integers(0, 2, count))
+    return Shown(scenes(count, 32, seed), features, rng.normal(0, 1, (count, 2)), rng.integers(0, 2, count))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_a_score_of_1_is_the_threshold_and_0_the_median():
 
 
 def test_raw_scores_are_those_of_the_papers(gate):
-    raw = gate.raw_scores(gate.by_aspect(gate.deviations(OWN.pixels)), OWN.features, OWN.logits)
+    raw = gate.raw_scores(gate.by_aspect(gate.deviations(gate.measured(OWN.pixels))), OWN.features, OWN.logits)
     assert raw["energy"] == pytest.approx(-logsumexp(OWN.logits, axis=1))
     units = OWN.features / np.linalg.norm(OWN.features, axis=1, keepdims=True)
     apart = np.linalg.norm(units[:, None] - gate.references[None].astype(float), axis=2)

@@ -9,20 +9,21 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from foveal.errors import DataError, UsageError
-from foveal.evaluation.gate_fitting import REFERENCE_BYTES, Seen, fit_gate, quantile_of_units
+from foveal.evaluation.gate_fitting import REFERENCE_BYTES, quantile_of_units
 from scene_pictures import scenes
+from shown_images import Shown, fit_gate
 
 CLASSES, WIDTH = 3, 32
 
 
-def seen(count: int, seed: int = 0, *, pixels: np.ndarray | None = None) -> Seen:
+def seen(count: int, seed: int = 0, *, pixels: np.ndarray | None = None) -> Shown:
     """Return images of light from above, with features around one of three directions and logits to match."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, count)
     features = 4 * np.eye(WIDTH)[labels] + rng.normal(0, 0.5, (count, WIDTH))
     logits = 6 * np.eye(CLASSES)[labels] + rng.normal(0, 1, (count, CLASSES))
     shown = scenes(count, 32, seed) if pixels is None else pixels
-    return Seen(shown, features.astype(np.float32), logits.astype(np.float32), labels)
+    return Shown(shown, features.astype(np.float32), logits.astype(np.float32), labels)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def gate():
     return fit_gate(seen(600, 1), seen(400, 2), false_alarm_rate=0.03)
 
 
-def caught(gate, one: Seen) -> np.ndarray:
+def caught(gate, one: Shown) -> np.ndarray:
     return (gate.assess(one.pixels, one.features, one.logits).scores >= 1).mean(axis=0)
 
 
@@ -55,7 +56,7 @@ def test_each_detector_catches_its_own(gate):
 
 
 def test_colour_is_foreign_where_grey_was_learnt():
-    def coloured(one: Seen, tint: tuple[float, float, float]) -> Seen:
+    def coloured(one: Shown, tint: tuple[float, float, float]) -> Shown:
         return replace(one, pixels=(one.pixels * np.array(tint)).astype(np.uint8))
 
     train, held, own = (coloured(seen(200, seed), (1, 1, 1)) for seed in (1, 2, 3))

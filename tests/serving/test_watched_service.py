@@ -43,6 +43,22 @@ def test_a_full_queue_and_a_name_that_is_no_text_do_not_end_the_watching(tmp_pat
         assert {case["state"] for case in one.client.get("/v1/cases").json()["cases"]} <= {"waiting", "answered"}
 
 
+def test_a_full_queue_still_knows_a_request_that_it_took_before(tmp_path):
+    make_classifier().save(tmp_path / "fruit")
+    with running(tmp_path / "fruit", tmp_path / "data") as one:
+        intake = one.service.intake
+
+        def ask(key: str) -> tuple[int, object]:
+            headers = {"content-type": "image/png", "idempotency-key": key}
+            done = one.client.post("/v1/predict?wait=false", content=picture(1), headers=headers)
+            return done.status_code, done.json().get("cases")
+
+        first = ask("a")
+        intake._max_queue, intake._queued = 0, (0.0, 0)
+        assert first[0] == 202 and ask("a") == first
+        assert ask("b") == (503, None)
+
+
 def test_a_file_that_cannot_be_moved_keeps_no_other_from_being_received(tmp_path, monkeypatch):
     monkeypatch.setattr(watching, "PAUSE_S", 0.03)
     received: list[str] = []

@@ -11,11 +11,14 @@ from safetensors.torch import save_file
 
 import foveal
 import foveal.engines.trunk as engines
+from foveal.classifier import image_statistics
+from foveal.data.images import EncodedImages
 from foveal.errors import ClassifierError, Interrupted, UsageError
 from foveal.features import Extractor
 from foveal.models.catalog import create_model
 from foveal.models.cut import cut_before_head
 from foveal.models.weights.adding import add
+from foveal.preprocess import decode
 from foveal.run import Run
 from foveal.training import loop
 from foveal.training.recipe import Recipe, read_recipe
@@ -128,9 +131,24 @@ def test_what_is_measured_on_features_is_what_the_classifier_predicts(class_fold
 def test_a_second_training_computes_no_feature_and_ends_with_the_same_bytes(class_folders, tmp_path, monkeypatch):
     first = foveal.train(class_folders, out=tmp_path / "first", **ALONE)
     monkeypatch.setattr(started, "open_trunk", lambda *_: pytest.fail("features were computed again"))
+    monkeypatch.setattr(image_statistics, "measure", lambda *_: pytest.fail("images were measured again"))
+    monkeypatch.setattr(EncodedImages, "decode", lambda *_: pytest.fail("images were decoded again"))
     again = foveal.train(class_folders, out=tmp_path / "again", **ALONE)
     weights = [(run.classifier_dir / "weights.safetensors").read_bytes() for run in (first, again)]
     assert weights[0] == weights[1]
+    gates = [foveal.Classifier.load(run.path).decisions.gate for run in (first, again)]
+    assert all(np.array_equal(array, gates[1].arrays()[name]) for name, array in gates[0].arrays().items())
+
+
+def test_the_gate_says_of_kept_statistics_what_it_says_of_the_images(class_folders, tmp_path):
+    for name in ("first", "again"):  # measured, and read
+        run = foveal.train(class_folders, out=tmp_path / name, **ALONE)
+        rows, paths = run.predictions("test"), {row["record_id"]: row["path"] for row in run.splits}
+        classifier = foveal.Classifier.load(run.path, device="cpu")
+        files = [Path(paths[row["record_id"]]).read_bytes() for row in rows]
+        said = classifier.answer(np.stack([classifier.preprocess.geometry(decode(file)) for file in files]))
+        assert said.gate_scores.tolist() == pytest.approx([float(row["gate_score"]) for row in rows], abs=1e-4)
+        assert said.abstained.tolist() == [row["abstained"] for row in rows]
 
 
 @pytest.mark.parametrize("epoch", [2, 4], ids=["in the first stage", "in the second stage"])

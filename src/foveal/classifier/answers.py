@@ -75,6 +75,12 @@ def answers_of(decisions: Decisions, raw: Raw, pixels: Callable[[slice], np.ndar
 
     It abstains where the gate takes an image for out of domain.
     """
+    gate = decisions.gate
+    return answers_of_measured(decisions, raw, lambda part: gate.measured(pixels(part)) if gate else np.empty((0, 0)))
+
+
+def answers_of_measured(decisions: Decisions, raw: Raw, measured: Callable[[slice], np.ndarray]) -> Answers:
+    """Return the same of images whose statistics, by `image_statistics.measure`, are `measured`, a part at a time."""
     probabilities = decisions.calibrated(raw.probabilities)
     sets = decisions.sets.sets(probabilities) if decisions.sets is not None else None
     abstained = np.full(len(probabilities), "", object)
@@ -84,7 +90,7 @@ def answers_of(decisions: Decisions, raw: Raw, pixels: Callable[[slice], np.ndar
         for start in range(0, len(probabilities), AT_ONCE):
             part = slice(start, start + AT_ONCE)
             features = raw.features[part] if raw.features is not None else None
-            seen = decisions.gate.assess(pixels(part), features, raw.logits[part])
+            seen = decisions.gate.judge(measured(part), features, raw.logits[part])
             scores[part] = seen.scores.max(axis=1)
             for row, reason in seen.reasons.items():
                 abstained[start + row] = reason

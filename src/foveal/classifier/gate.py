@@ -92,21 +92,31 @@ class Gate:
 
         Raises DataError for arrays of another shape than the gate was fitted to.
         """
-        self._refuse(pixels, features, logits)
-        deviations = self.deviations(pixels)
+        return self.judge(self.measured(pixels), features, logits)
+
+    def measured(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the statistics (N, K) of uint8 `pixels` (N, H, W, C); DataError for another size than the gate's."""
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.size:
+            raise DataError(f"The gate takes uint8 images of {self.size}, not {pixels.dtype} of {pixels.shape[1:]}.")
+        return measure(pixels)
+
+    def judge(self, measured: np.ndarray, features: np.ndarray | None, logits: np.ndarray) -> GateAnswers:
+        """Return what `assess` does of images whose statistics (N, K) are `measured` already."""
+        self._refuse(measured, features, logits)
+        deviations = self.deviations(measured)
         ratios = self.by_aspect(deviations)
         raw = self.raw_scores(ratios, features, logits)
         if "features" in raw:  # they judge in place of energy, but logits that are no numbers are always foreign
             quiet = next((one.median for one in self.detectors if one.name == "energy"), 0.0)
             raw["energy"] = np.where(np.isnan(raw["energy"]), np.nan, quiet)
-        asked = [one.scaled(raw[one.name]) if one.name in raw else np.zeros(len(pixels)) for one in self.detectors]
+        asked = [one.scaled(raw[one.name]) if one.name in raw else np.zeros(len(measured)) for one in self.detectors]
         scores = np.stack(asked, axis=1)  # (N, detectors)
         fired = np.flatnonzero((scores >= 1).any(axis=1))
         return GateAnswers(scores, {int(row): self._reason(scores[row], ratios[row], deviations[row]) for row in fired})
 
-    def deviations(self, pixels: np.ndarray) -> np.ndarray:
-        """Return each statistic (N, K) of `pixels` (N, H, W, C) in standard deviations of the training images."""
-        return self._normal_scores(measure(pixels))
+    def deviations(self, measured: np.ndarray) -> np.ndarray:
+        """Return each of `measured` (N, K) in standard deviations of the training images."""
+        return self._normal_scores(measured)
 
     @functools.cached_property
     def _normal_scores(self) -> NormalScores:
@@ -166,14 +176,12 @@ class Gate:
         words = named.more if deviation > 0 else named.less
         return f"far {words}" if abs(deviation) >= FAR and not words.startswith("with") else words
 
-    def _refuse(self, pixels: np.ndarray, features: np.ndarray | None, logits: np.ndarray) -> None:
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != self.size:
-            raise DataError(f"The gate takes uint8 images of {self.size}, not {pixels.dtype} of {pixels.shape[1:]}.")
-        if logits.ndim != 2 or len(logits) != len(pixels):
-            raise DataError(f"The gate takes a row of logits an image, not {logits.shape} for {len(pixels)} images.")
+    def _refuse(self, measured: np.ndarray, features: np.ndarray | None, logits: np.ndarray) -> None:
+        if logits.ndim != 2 or len(logits) != len(measured):
+            raise DataError(f"The gate takes a row of logits an image, not {logits.shape} for {len(measured)} images.")
         if features is None or self.references is None:
             return
-        wanted = (len(pixels), self.references.shape[1])
+        wanted = (len(measured), self.references.shape[1])
         if features.shape != wanted:
             raise DataError(f"The gate was fitted to other features: these are {features.shape}, not {wanted}.")
 

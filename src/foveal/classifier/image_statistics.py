@@ -13,6 +13,7 @@ Kind = Literal[
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+VERSION = 1  # of what is measured: what was kept of another version is measured anew
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow converts
 GREY_SHARES = GREY[:, None] * np.arange(256, dtype=np.float32)  # looked up in half the time that multiplying takes
 BLACK, WHITE = 10, 245  # grey levels: up to, and from

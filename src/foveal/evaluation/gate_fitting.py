@@ -27,15 +27,23 @@ SMALLEST_LIMIT = 1.0  # of an aspect: a deviation within one standard deviation 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """Preprocessed images, `pixels` (N, H, W, C) uint8, with the network's `features` (N, D) and `logits` (N, C).
+    """What was seen of N preprocessed images of `size` (H, W, C): their statistics, and what the network made of them.
 
-    `labels` (N,) are class numbers. `features` are None where the network gives none.
+    `measured` (N, K) are the statistics, by `image_statistics.measure`; `features` (N, D) are None where the network
+    gives none, `logits` are (N, C); `labels` (N,) are class numbers.
     """
 
-    pixels: np.ndarray
+    size: tuple[int, int, int]
+    measured: np.ndarray
     features: np.ndarray | None
     logits: np.ndarray
     labels: np.ndarray
+
+    @classmethod
+    def of(cls, pixels: np.ndarray, features: np.ndarray | None, logits: np.ndarray, labels: np.ndarray) -> Seen:
+        """Return what was seen of uint8 `pixels` (N, H, W, C), which are measured here."""
+        height, width, channels = pixels.shape[1:]
+        return cls((height, width, channels), measure(pixels), features, logits, labels)
 
 
 def fit_gate(
@@ -74,23 +82,25 @@ def fit_gate(
         raise UsageError(f"The false alarm rate of the gate is above 0 and below 0.5, not {false_alarm_rate}.")
     _refuse_unlike(train, held, held_units)
     rng = np.random.default_rng(seed)
-    unit_numbers = np.arange(len(held.pixels)) if held_units is None else np.unique(held_units, return_inverse=True)[1]
+    unit_numbers = (
+        np.arange(len(held.measured)) if held_units is None else np.unique(held_units, return_inverse=True)[1]
+    )
     draft = _without_thresholds(train, rng)
     names: list[DetectorName] = ["features"] if draft.references is not None else []
     names += ["energy", "statistics"]
     rate = false_alarm_rate / AT_ONCE
-    ratios = draft.by_aspect(draft.deviations(held.pixels))
+    ratios = draft.by_aspect(draft.deviations(held.measured))
     raw = draft.raw_scores(ratios, held.features, held.logits)
     units = int(unit_numbers.max()) + 1
     facts = {
-        "n": len(held.pixels),
+        "n": len(held.measured),
         "units": units,
         "split": split,
         "false_alarm_rate": false_alarm_rate,
         "promised_rate": AT_ONCE * max(rate, 1 / (units + 1)),
         "seed": seed,
         "references": len(draft.references) if draft.references is not None else 0,
-        "measured": min(len(train.pixels), STATISTICS_IMAGES),
+        "measured": min(len(train.measured), STATISTICS_IMAGES),
     }
     return replace(
         draft,
@@ -129,21 +139,20 @@ def _detector(name: DetectorName, raw: np.ndarray, unit_numbers: np.ndarray, rat
 
 def _without_thresholds(train: Seen, rng: np.random.Generator) -> Gate:
     """Return a gate that has everything of the training images and nothing yet of held-out ones."""
-    height, width, channels = train.pixels.shape[1:]
-    drawn = np.sort(rng.permutation(len(train.pixels))[:STATISTICS_IMAGES])
-    pixels = train.pixels[drawn]  # (n, H, W, C)
+    drawn = np.sort(rng.permutation(len(train.measured))[:STATISTICS_IMAGES])
+    measured = train.measured[drawn]  # (n, K)
     levels = np.linspace(0, 1, KNOTS)
     end = 1 / (len(drawn) + 1)
     normal = NormalDist()
     scores = np.array([normal.inv_cdf(level) for level in np.linspace(end, 1 - end, KNOTS).tolist()])
-    knots = np.quantile(measure(pixels), levels, axis=0).T.copy()  # (K, L)
-    aspects = aspects_of(height, width, channels)
+    knots = np.quantile(measured, levels, axis=0).T.copy()  # (K, L)
+    aspects = aspects_of(*train.size)
     references = _references(train.features, train.labels, rng) if train.features is not None else None
     neighbours = min(NEIGHBOURS, len(references)) if references is not None else 1
     count = len(knots)
     nothing, ones = np.zeros((len(aspects), count, count)), np.ones(len(aspects))
-    draft = Gate((), (height, width, channels), knots, scores, nothing, ones, references, neighbours, {})
-    deviations = draft.deviations(pixels)  # (n, K)
+    draft = Gate((), train.size, knots, scores, nothing, ones, references, neighbours, {})
+    deviations = draft.deviations(measured)  # (n, K)
     draft = replace(draft, whitening=_whitening(deviations, aspects))
     limits = np.quantile(draft.by_aspect(deviations), LIMIT_LEVEL, axis=0)  # (A,)
     return replace(draft, limits=np.maximum(limits, SMALLEST_LIMIT))
@@ -178,24 +187,22 @@ def _references(features: np.ndarray, labels: np.ndarray, rng: np.random.Generat
 
 
 def _refuse_unlike(train: Seen, held: Seen, held_units: np.ndarray | None) -> None:
-    if len(train.pixels) < 2:
+    if len(train.measured) < 2:
         raise DataError("A gate takes at least two training images.")
-    if not len(held.pixels):
+    if not len(held.measured):
         raise DataError("A gate takes images that are held out from training, and there are none.")
-    if train.pixels.shape[1:] != held.pixels.shape[1:] or train.pixels.ndim != 4:
-        raise DataError(
-            f"Training and held-out images differ in shape: {train.pixels.shape[1:]} and {held.pixels.shape[1:]}."
-        )
+    if train.size != held.size or train.measured.shape[1:] != held.measured.shape[1:]:
+        raise DataError(f"Training and held-out images differ in shape: {train.size} and {held.size}.")
     if (train.features is None) != (held.features is None):
         raise DataError("Only one of training and held-out images has features.")
     for name, seen in (("training", train), ("held-out", held)):
         parts = [seen.logits, seen.labels, *([seen.features] if seen.features is not None else [])]
-        if any(len(one) != len(seen.pixels) for one in parts):
+        if any(len(one) != len(seen.measured) for one in parts):
             raise DataError(f"There are not as many logits, labels and features as {name} images.")
         numbers = [seen.logits, *([seen.features] if seen.features is not None else [])]
         if not all(one.ndim == 2 and np.isfinite(one).all() for one in numbers):
             raise DataError(f"Logits or features of {name} images are not rows of finite numbers.")
     if held.features is not None and train.features is not None and held.features.shape[1] != train.features.shape[1]:
         raise DataError("Training and held-out images have features of different length.")
-    if held_units is not None and len(held_units) != len(held.pixels):
+    if held_units is not None and len(held_units) != len(held.measured):
         raise DataError("There are not as many units as held-out images.")

@@ -120,9 +120,9 @@ class Intake:
         Raises as `answer_now`.
         """
         digest = _request_hash(sent, sender, "later")
-        await self._refuse_long_queue()
         if sender.key is not None and (known := await asyncio.to_thread(self._known, sender, digest)):
             return known
+        await self._refuse_long_queue()
         at = now_us()
         new = [_received(one, sender, at) for one in sent]
         case_ids = [one.case_id for one in new]

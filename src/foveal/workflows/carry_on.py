@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from foveal.classifier import Classifier
-from foveal.classifier.answers import Raw, answers_of
+from foveal.classifier.answers import Raw, answers_of_measured
 from foveal.classifier.device import lay_out_as_loaded, saying_out_of_memory
 from foveal.data.dataset import CALIBRATION
 from foveal.evaluation.gate_fitting import Seen
@@ -125,7 +124,9 @@ class Asked:
         if split == "train" and len(rows) > MOST_OF_TRAINING:
             rows = np.sort(np.random.default_rng(self.recipe.seed).choice(rows, MOST_OF_TRAINING, replace=False))
         raw = self.raw(split) if split != "train" else self._asked(rows)
-        return Seen(self.prepared.pixels_of(rows), raw.features, raw.logits, self.prepared.dataset.labels[rows])
+        seen, labels = self.prepared.preprocess, self.prepared.dataset.labels[rows]
+        size = (seen.height, seen.width, seen.channels)
+        return Seen(size, self.prepared.measured_of(rows), raw.features, raw.logits, labels)
 
     def held_back(self) -> Held | None:
         """Return what it says of the calibration split, None where there is none."""
@@ -144,7 +145,8 @@ def _measure(
     measured = {}
     for name in ("validation", "test"):
         rows = prepared.split.indices(name)
-        said = answers_of(classifier.decisions, asked.raw(name), partial(_part, prepared, rows))
+        known = prepared.measured_of(rows) if classifier.decisions.gate is not None else np.empty((0, 0))
+        said = answers_of_measured(classifier.decisions, asked.raw(name), known.__getitem__)
         engine = features_facts(recipe.features_engine) if asked.from_features else engine_of(classifier, run)
         answered = Answered(said, engine)
         measured[name] = write_evaluation(run, name, classifier, prepared.dataset, answered, rows, prepared.units[rows])
@@ -162,10 +164,6 @@ def _measure(
     if recipe.time_limit_s is not None:
         without_clock(recipe, trained).write(run.path / WITHOUT_CLOCK)
     write_json(run.metrics_file, {"schema_version": SCHEMA_VERSION, "training": training, **measured})
-
-
-def _part(prepared: Prepared, rows: np.ndarray, part: slice) -> np.ndarray:
-    return prepared.pixels_of(rows[part])
 
 
 def without_clock(recipe: Recipe, trained: Fit) -> Recipe:

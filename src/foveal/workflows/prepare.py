@@ -15,6 +15,7 @@ from foveal.audit.cheap import check_names
 from foveal.audit.finding import Finding
 from foveal.audit.names import NAMES
 from foveal.audit.shortcuts import Told
+from foveal.classifier.image_statistics import measure
 from foveal.data.dataset import Dataset
 from foveal.data.images import ImageArray
 from foveal.data.pixels import decode_all, mean_and_std, pixel_digests
@@ -61,6 +62,15 @@ class Prepared:
         """The images at `rows`, of which a transfer decodes no more than these."""
         of_rows: np.ndarray = self.pixels[rows] if "pixels" in self.__dict__ else self.decoded(rows)
         return of_rows
+
+    def measured_of(self, rows: np.ndarray) -> np.ndarray:
+        """The statistics (n, K) of the images at `rows`; a transfer keeps them for the next time, like its features."""
+        if self.started is None:
+            return measure(self.pixels_of(rows))
+        found = self.started.source.measure(self.dataset, rows)
+        if found.failures:
+            refuse_unreadable(self.dataset, found.failures)
+        return found.values
 
     def training_data(self) -> TrainingData:
         """Return what the training loop takes: the test images are not in its reach."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from foveal.classifier import image_statistics
 from foveal.classifier.device import choose_device
 from foveal.data.augment.batch import augment_batch
 from foveal.data.augment.draws import image_seeds
@@ -73,6 +74,25 @@ class FeatureSource:
             dataset.images,
             rows,
             digests,
+            self.progress,
+            memory_gib=self.recipe.memory_gib,
+            scratch=self.scratch,
+        )
+
+    def measure(self, dataset: Dataset, rows: np.ndarray) -> Features:
+        """Return the statistics (n, K) of the images of `dataset` at `rows`, kept like features."""
+        facts = {"statistics": image_statistics.VERSION}
+        extractor = Extractor(
+            facts, self.preprocess, lambda _: image_statistics.measure, of_pixels=True, title="measuring images"
+        )
+        return self._extracted(extractor, dataset, rows)
+
+    def _extracted(self, extractor: Extractor, dataset: Dataset, rows: np.ndarray) -> Features:
+        return extract(
+            extractor,
+            dataset.images,
+            rows,
+            dataset.scan.digests[rows],
             self.progress,
             memory_gib=self.recipe.memory_gib,
             scratch=self.scratch,
