@@ -15,6 +15,7 @@ from argon2 import PasswordHasher
 
 from foveal.storage import accounts, passwords
 from service_stand_in import PASSWORD
+from serving.pages.browsers import chromium, opened  # noqa: F401  # fixtures
 from serving.running import Running, picture, running
 from small_classifiers import make_classifier
 
@@ -46,6 +47,12 @@ class Visitor:
 
     def post(self, path: str, /, *, headers: dict[str, str] | None = None, **fields: str | list[str]) -> httpx.Response:
         return patient(lambda: self.client.post(path, data={"csrf": self.token(), **fields}, headers=headers))
+
+    def review(
+        self, case_id: str, verdict: str = "accept", version: str = "0", headers: dict[str, str] | None = None,
+        **fields: str,
+    ) -> httpx.Response:  # fmt: skip
+        return self.post(f"/cases/{case_id}/review", headers=headers, verdict=verdict, version=version, **fields)
 
     def sign_in(self, name: str, password: str = PASSWORD) -> httpx.Response:
         return patient(

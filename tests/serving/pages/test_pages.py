@@ -14,25 +14,15 @@ from foveal.serving.pages.case_page import METHODS
 from foveal.serving.pages.quality_page import quality_of
 from foveal.storage.agreement import WEEK_US, Count
 from foveal.storage.ids import now_us
-from foveal.storage.keys import verify_key
 from foveal.storage.reviews import reviews_of
-from foveal.storage.tables import cases, jobs, predictions, problems, trail, users
+from foveal.storage.tables import predictions, problems, users
 from service_stand_in import EVIL, PASSWORD
+from serving.pages.browsers import stored
 from serving.running import picture, running
-from small_classifiers import make_classifier
 
 PAGES = ["/", "/try", "/worklist", "/worklist?view=all&leading=x&abstained=yes&subject=%25", "/quality", "/problems"]
 ADMIN = ["/admin/users", "/admin/keys", "/admin/models", "/admin/quarantine", "/admin/trail"]
 SCRIPT = {"Accept": "application/json"}
-
-
-def row_of(service, case_id):
-    with service.service.database.read() as connection:
-        return connection.execute(select(cases).where(cases.c.id == case_id)).mappings().one()
-
-
-def review(visitor, case_id, verdict="accept", version="0", headers=None, **fields):
-    return visitor.post(f"/cases/{case_id}/review", verdict=verdict, version=version, headers=headers, **fields)
 
 
 @pytest.mark.parametrize("path", [*PAGES, *ADMIN])
@@ -90,7 +80,7 @@ def test_a_form_without_the_token_of_its_browser_changes_nothing(service, visito
         one.client.post(f"/cases/{case_id}/review", data=ours, headers={"Origin": "http://evil.example"}).status_code
         == 403
     )
-    assert row_of(service, case_id)["version"] == 0
+    assert stored(service, case_id)[0]["version"] == 0
 
 
 def test_signing_in_and_out(visitor):
@@ -127,67 +117,67 @@ def test_signing_leads_to_the_next_case_and_says_what_was_signed(service, visito
     new_case()
     case_id = new_case()
     one = visitor("Tomás")
-    answer = review(one, case_id)
+    answer = one.review(case_id)
     assert answer.status_code == 303
     after = answer.headers["location"]
     assert case_id not in after.partition("?")[0]
     page = one.get(after).text
     assert "Signed. Accepted" in page
     assert f"/cases/{case_id}" in page
-    assert row_of(service, case_id)["review"] == "accept"
+    assert stored(service, case_id)[0]["review"] == "accept"
 
 
 def test_what_cannot_be_signed_comes_back_with_what_was_written(service, visitor, new_case):
     case_id = new_case()
-    answer = review(visitor("Tomás"), case_id, "reject", reason="")
+    answer = visitor("Tomás").review(case_id, "reject", reason="")
     assert answer.status_code == 422
     assert "needs a reason" in answer.text
-    answer = review(visitor("Tomás"), case_id, "amend", label="no class", reason=EVIL)
+    answer = visitor("Tomás").review(case_id, "amend", label="no class", reason=EVIL)
     assert answer.status_code == 422
     assert "<script>alert" not in answer.text
     assert "&lt;script&gt;alert(1)" in answer.text  # the draft is there
-    assert row_of(service, case_id)["version"] == 0
+    assert stored(service, case_id)[0]["version"] == 0
 
 
 def test_two_reviewers_at_once_by_form_and_by_script(service, visitor, new_case):
     case_id = new_case()
     first, second = visitor("Tomás"), visitor("Ines")
-    leading = row_of(service, case_id)["leading"]
+    leading = stored(service, case_id)[0]["leading"]
     other = next(name for name in service.service.served.classes if name != leading)
-    assert review(first, case_id, "reject", reason=f"blurred {EVIL}").status_code == 303
-    answer = review(second, case_id, "amend", label=other, reason="my own words")
+    assert first.review(case_id, "reject", reason=f"blurred {EVIL}").status_code == 303
+    answer = second.review(case_id, "amend", label=other, reason="my own words")
     assert answer.status_code == 409
     assert "my own words" in answer.text
     assert "Tomás" in answer.text
     assert "<script>alert" not in answer.text
-    answer = review(second, case_id, "amend", label=other, reason="my own words", headers=SCRIPT)
+    answer = second.review(case_id, "amend", label=other, reason="my own words", headers=SCRIPT)
     assert answer.status_code == 409
     told = answer.json()["difference"]
     assert told["version"] == 1
     assert [(one["who"], one["said"]) for one in told["newer"]] == [("Tomás", "rejected")]
-    answer = review(second, case_id, "amend", "1", label=other, reason="my own words", headers=SCRIPT)
+    answer = second.review(case_id, "amend", "1", label=other, reason="my own words", headers=SCRIPT)
     assert answer.status_code == 200
-    assert (row_of(service, case_id)["leading"], row_of(service, case_id)["final_label"]) == (leading, other)
+    assert (stored(service, case_id)[0]["leading"], stored(service, case_id)[0]["final_label"]) == (leading, other)
 
 
 def test_a_signature_that_is_sent_again_signs_once(service, visitor, new_case):
     case_id = new_case()
     one = visitor("Tomás")
-    said = [review(one, case_id, headers=SCRIPT, request_key="k1").json()["review"] for _ in range(3)]
+    said = [one.review(case_id, headers=SCRIPT, request_key="k1").json()["review"] for _ in range(3)]
     assert len(set(said)) == 1
-    assert row_of(service, case_id)["version"] == 1
+    assert stored(service, case_id)[0]["version"] == 1
 
 
 def test_a_second_opinion_is_asked_of_another_person(service, visitor, new_case):
     case_id = new_case()
     one = visitor("Tomás")
-    assert review(one, case_id, "second-opinion", reason="hilus?").status_code == 303
+    assert one.review(case_id, "second-opinion", reason="hilus?").status_code == 303
     page = one.get(f"/cases/{case_id}").text
     assert 'id="review"' not in page
     assert "from another person" in page
     assert "second opinion" in visitor("Ines").get("/worklist").text
-    assert review(one, case_id, "accept", "1").status_code == 422
-    assert review(visitor("Ines"), case_id, "accept", "1").status_code == 303
+    assert one.review(case_id, "accept", "1").status_code == 422
+    assert visitor("Ines").review(case_id, "accept", "1").status_code == 303
     with service.service.database.read() as connection:
         assert [made.verdict for made in reviews_of(connection, case_id)] == ["second-opinion", "accept"]
 
@@ -196,14 +186,14 @@ def test_a_reader_looks_and_signs_nothing(service, visitor, new_case):
     case_id = new_case()
     one = visitor("Una")
     assert 'id="review"' not in one.get(f"/cases/{case_id}").text
-    assert review(one, case_id).status_code == 403
-    assert row_of(service, case_id)["version"] == 0
+    assert one.review(case_id).status_code == 403
+    assert stored(service, case_id)[0]["version"] == 0
 
 
 def test_what_others_write_is_shown_and_never_markup(visitor, new_case):
     case_id = new_case(EVIL)
     one = visitor("Tomás")
-    review(one, case_id, "reject", reason=EVIL)
+    one.review(case_id, "reject", reason=EVIL)
     one.post(f"/cases/{case_id}/problem", description=EVIL)
     for path in (
         f"/cases/{case_id}",
@@ -224,7 +214,7 @@ def test_a_problem_is_reported_and_answered(service, visitor, new_case):
     assert answer.status_code == 303
     with service.service.database.read() as connection:
         problem = connection.execute(select(problems).where(problems.c.case_id == case_id)).mappings().one()
-    assert problem["prediction_id"] == row_of(service, case_id)["prediction_id"]
+    assert problem["prediction_id"] == stored(service, case_id)[0]["prediction_id"]
     admin = visitor("Rosa")
     assert "the map is mirrored" in admin.get("/problems").text
     admin.post(f"/problems/{problem['id']}/close", answer="it was turned")
@@ -255,97 +245,6 @@ def test_an_image_is_answered_without_scripts(visitor):
     assert one.client.post("/try", files={"images": ("a.png", picture(1), "image/png")}).status_code == 403
 
 
-def test_users_are_added_changed_and_disabled(service, visitor):
-    admin = visitor("Rosa")
-    assert "12 to" in admin.post("/admin/users", name="Kim", role="reader", password="short").text
-    assert admin.post("/admin/users", name="Kim", role="reader", password=PASSWORD).status_code == 303
-    kim = visitor("Kim")
-    with service.service.database.read() as connection:
-        user_id = connection.execute(select(users.c.id).where(users.c.name == "Kim")).scalar_one()
-    admin.post(f"/admin/users/{user_id}", do="role", role="reviewer")
-    assert "Kim" not in kim.get("/worklist").text  # signs in again, to what the new role may do
-    kim = visitor("Kim")
-    admin.post(f"/admin/users/{user_id}", do="disable")
-    assert "Kim" not in kim.get("/worklist").text
-    assert kim.sign_in("Kim").status_code == 401
-    with service.service.database.read() as connection:
-        rosa = connection.execute(select(users.c.id).where(users.c.name == "Rosa")).scalar_one()
-    assert "only admin" in admin.post(f"/admin/users/{rosa}", do="disable").text
-
-
-def test_a_key_is_shown_once_and_revoked(service, visitor):
-    admin = visitor("Rosa")
-    page = admin.post("/admin/keys", name="ward 3", scope=["predict", "read"], days="2").text
-    token = re.search(r'id="token"[^>]*>(fv_\w+)<', page)[1]
-    key = verify_key(service.service.database, token)
-    assert key.scopes == {"predict", "read"}
-    assert token not in admin.get("/admin/keys").text
-    admin.post(f"/admin/keys/{key.id}/revoke")
-    assert verify_key(service.service.database, token) is None
-    assert admin.post("/admin/keys", name="x", scope=["everything"]).status_code == 422
-
-
-def test_what_is_held_back_is_seen_tried_again_and_released(service, visitor, new_case):
-    case_id, other = new_case(), new_case()
-    database = service.service.database
-    with database.write() as connection:
-        for one in (case_id, other):
-            held = cases.update().where(cases.c.id == one)
-            connection.execute(held.values(state="quarantined", reason="decoder_crashed: <b>", prediction_id=None))
-        connection.execute(
-            jobs.insert().values(
-                kind="predict", case_id=case_id, body="{}", state="quarantined", attempts=3, not_before=0,
-                error="decoder_crashed", made_at=now_us(),
-            )
-        )  # fmt: skip
-    admin = visitor("Rosa")
-    page = admin.get("/admin/quarantine").text
-    assert case_id in page
-    assert "&lt;b&gt;" in page
-    assert admin.post(f"/admin/quarantine/{case_id}/retry").status_code == 303
-    odd = admin.post(f"/admin/quarantine/{other}/release", version="x", reason="a test image")
-    assert odd.status_code == 422
-    assert admin.post(f"/admin/quarantine/{other}/release", version="0", reason="a test image").status_code == 303
-    page = admin.get("/admin/quarantine").text
-    assert case_id not in page
-    assert other not in page
-    assert row_of(service, other)["review"] == "reject"
-    with database.read() as connection:
-        kinds = connection.execute(select(trail.c.kind).where(trail.c.subject == case_id)).scalars().all()
-    assert "requeued" in kinds
-
-
-def test_the_trail_is_searched_and_verified(service, visitor, new_case):
-    case_id = new_case()
-    review(visitor("Ines"), case_id)
-    admin = visitor("Rosa")
-    page = admin.get(f"/admin/trail?subject={case_id}").text
-    assert re.findall(r"<td>(received|predicted|reviewed)</td>", page) == ["reviewed", "predicted", "received"]
-    assert "Ines" in page
-    assert "reviewed" in admin.get("/admin/trail?actor=Ines").text
-    assert "are as they were written" in admin.post("/admin/trail/verify").text
-
-
-def test_a_classifier_that_cannot_be_served_leaves_the_old_one(service, visitor, tmp_path):
-    admin = visitor("Rosa")
-    before = service.service.served.hash
-    answer = admin.post("/admin/models", path=str(tmp_path / "nothing"), engine="auto")
-    assert answer.status_code == 422
-    assert "still answers" in answer.text
-    assert service.service.served.hash == before
-    assert "answers now" in admin.get("/admin/models").text
-
-
-def test_a_classifier_is_exchanged_for_another(service, visitor, new_case, tmp_path):
-    before = service.service.served
-    make_classifier(seed=1).save(tmp_path / "orchard")
-    admin = visitor("Rosa")
-    assert admin.post("/admin/models", path=str(tmp_path / "orchard"), engine="auto").status_code == 303
-    assert service.service.served.hash != before.hash
-    assert "orchard" in admin.get(f"/cases/{new_case()}").text
-    assert admin.post("/admin/models", path=str(before.path), engine="auto").status_code == 303
-
-
 def test_an_erased_case_says_so_and_takes_no_verdict(service, visitor, new_case):
     case_id = new_case("P-44")
     admin = visitor("Rosa")
@@ -355,13 +254,13 @@ def test_an_erased_case_says_so_and_takes_no_verdict(service, visitor, new_case)
     assert "no longer kept" in page
     assert 'id="review"' not in page
     assert "P-44" not in page
-    assert review(admin, case_id, "reject", reason="x").status_code == 422
+    assert admin.review(case_id, "reject", reason="x").status_code == 422
 
 
 def test_quality_tells_agreement_with_its_number_of_cases(visitor, new_case):
     one = visitor("Tomás")
     for _ in range(2):
-        review(one, new_case())
+        one.review(new_case())
     page = one.get("/quality").text
     assert re.search(r"\d+ of \d+ cases?", page)
     assert "agreement and not accuracy" in page
