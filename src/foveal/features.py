@@ -136,9 +136,8 @@ def _compute(
                 own = digests[places[part]]
                 seen = pixel_digests(pixels[part])
                 varied = pixels[part] if extractor.vary is None else extractor.vary(pixels[part], own)
-                x = (
-                    varied if extractor.of_pixels else preprocess.normalise_array(varied)
-                )  # (B, H, W, C), or (B, C, H, W)
+                # (B, H, W, C) of pixels, else (B, C, H, W)
+                x = varied if extractor.of_pixels else preprocess.normalise_array(varied)
                 trunk = trunk or extractor.open(x)
                 values = _in_full_batch(trunk, x, extractor.batch)
                 for at, value, digest in zip(places[part].tolist(), values, seen.tolist(), strict=True):

@@ -113,6 +113,11 @@ def test_arrays_of_another_shape_are_refused(gate, pixels, features, logits, wor
         gate.assess(pixels, features, logits)
 
 
+def test_statistics_of_images_of_another_size_are_refused(gate):
+    with pytest.raises(DataError, match="statistics an image"):
+        gate.judge(gate.measured(OWN.pixels)[:, 1:], OWN.features, OWN.logits)
+
+
 DAMAGE = [
     (lambda v, a: v.pop("detectors"), "no detectors"),
     (lambda v, a: v["detectors"].pop(), "detectors"),

@@ -177,6 +177,8 @@ class Gate:
         return f"far {words}" if abs(deviation) >= FAR and not words.startswith("with") else words
 
     def _refuse(self, measured: np.ndarray, features: np.ndarray | None, logits: np.ndarray) -> None:
+        if measured.ndim != 2 or measured.shape[1] != len(self.knots):
+            raise DataError(f"The gate takes {len(self.knots)} statistics an image, not {measured.shape[1:]}.")
         if logits.ndim != 2 or len(logits) != len(measured):
             raise DataError(f"The gate takes a row of logits an image, not {logits.shape} for {len(measured)} images.")
         if features is None or self.references is None:

@@ -37,6 +37,7 @@ from foveal.workflows.started import Started, has_features, start
 MOST_MARGIN = 4  # pixels a side up to which an image is framed rather than scaled
 LARGEST_DEFAULT = 64  # side, for networks without a native size
 SKIPPED = "unreadable-skipped"
+MEASURED_AT_ONCE = 256  # images: they may lie on disk
 MOST_UNASKED = 30_000  # images up to which a transfer makes the whole audit unasked: beyond, it takes minutes
 
 
@@ -66,7 +67,8 @@ class Prepared:
     def measured_of(self, rows: np.ndarray) -> np.ndarray:
         """The statistics (n, K) of the images at `rows`; a transfer keeps them for the next time, like its features."""
         if self.started is None:
-            return measure(self.pixels_of(rows))
+            starts = range(0, max(1, len(rows)), MEASURED_AT_ONCE)
+            return np.concatenate([measure(self.pixels_of(rows[start : start + MEASURED_AT_ONCE])) for start in starts])
         found = self.started.source.measure(self.dataset, rows)
         if found.failures:
             refuse_unreadable(self.dataset, found.failures)
