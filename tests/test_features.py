@@ -84,6 +84,22 @@ def test_other_weights_or_other_preprocessing_are_other_features(images, cache):
     assert len(list(cache.iterdir())) == 3
 
 
+def test_what_is_made_beside_of_the_same_pixels_is_kept_for_who_asks_next(images):
+    def sums(x: np.ndarray) -> np.ndarray:
+        assert x.dtype == np.uint8
+        return x.sum(axis=(1, 2, 3), dtype=np.float64)[:, None] / 3
+
+    rows, silent = np.arange(40), Progress(silent=True)
+    digests = images.scan(silent).digests
+    beside = Extractor({"what": "sums"}, PREPROCESS, lambda _: sums, of_pixels=True)
+    options = {"memory_gib": 4, "scratch": Path()}
+    features = Extractor({"weights": "a"}, PREPROCESS, Counting().open)
+    extract(features, images, rows, digests[rows], silent, beside=beside, **options)
+    found = extract(beside, images, np.arange(45), digests[:45], silent, **options)
+    assert found.computed == 5 and found.values.dtype == np.float64
+    assert np.array_equal(found.values, sums(images.pixels[:45]))
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
 def test_a_damaged_part_is_removed_and_computed_anew(images, cache, damage, capsys):
     first, _ = run(images)

@@ -17,7 +17,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,15 +80,17 @@ def extract(
     *,
     memory_gib: float,
     scratch: Path,
+    beside: Extractor | None = None,
 ) -> Features:
     """Return the features of the images at `rows`, whose files have the SHA-256 of `digests` (len(rows),).
+
+    Of images that have to be decoded for it, what `beside` makes of them is kept, too, for whoever asks for it next.
 
     Images are decoded a batch at a time, so that memory holds no more than one batch of them and the features; above
     `memory_gib` these are memory-mapped from an unnamed file in `scratch`. A cache that cannot be written is no error:
     it is said, and the features are used.
     """
-    key = extractor.key
-    home = _Home(cache_folder() / "features" / key[:32], progress)
+    home = _Home(_folder(extractor), progress)
     wanted: dict[str, list[int]] = {}
     for at, digest in enumerate(digests.tolist()):
         wanted.setdefault(digest, []).append(at)
@@ -101,9 +103,14 @@ def extract(
     missing = np.array(sorted(at for places in wanted.values() for at in places), np.int64)
     failures: dict[int, str] = {}
     if len(missing):
-        failures = _compute(extractor, images, rows, digests, missing, table, home, progress)
+        also = [(beside, _Home(_folder(beside), progress))] if beside is not None else []
+        failures = _compute(extractor, images, rows, digests, missing, table, home, progress, also)
     home.touch()
-    return Features(table.values, table.seen, failures, len(missing), key)
+    return Features(table.values, table.seen, failures, len(missing), extractor.key)
+
+
+def _folder(extractor: Extractor) -> Path:
+    return cache_folder() / "features" / extractor.key[:32]
 
 
 def _compute(
@@ -115,6 +122,7 @@ def _compute(
     table: _Table,
     home: _Home,
     progress: Progress,
+    also: Sequence[tuple[Extractor, _Home]],
 ) -> dict[int, str]:
     """Compute the features at `missing`, put them into `table` and `home`; return image → why it failed."""
     preprocess = extractor.preprocess
@@ -136,17 +144,24 @@ def _compute(
                 own = digests[places[part]]
                 seen = pixel_digests(pixels[part])
                 varied = pixels[part] if extractor.vary is None else extractor.vary(pixels[part], own)
-                # (B, H, W, C) of pixels, else (B, C, H, W)
-                x = varied if extractor.of_pixels else preprocess.normalise_array(varied)
+                x = _taken(extractor, varied)
                 trunk = trunk or extractor.open(x)
                 values = _in_full_batch(trunk, x, extractor.batch)
                 for at, value, digest in zip(places[part].tolist(), values, seen.tolist(), strict=True):
                     table.put(at, value, digest)
                 home.add(own, seen, values)
+                for other, its_home in also:
+                    its_home.add(own, seen, _in_full_batch(other.open(x), _taken(other, pixels[part]), other.batch))
                 stage.advance(len(part))
-    home.flush()
+    for one in (home, *(its_home for _, its_home in also)):
+        one.flush()
     home.make_room()
     return failures
+
+
+def _taken(extractor: Extractor, pixels: np.ndarray) -> np.ndarray:
+    """Return what the trunk takes of `pixels` (B, H, W, C): themselves, or normalised (B, C, H, W)."""
+    return pixels if extractor.of_pixels else extractor.preprocess.normalise_array(pixels)
 
 
 def _in_full_batch(trunk: Trunk, x: np.ndarray, batch: int) -> np.ndarray:

@@ -28,6 +28,8 @@ from foveal.training.seeding import own_random_state
 from foveal.workflows.network import build, network_options
 from foveal.workflows.start_weights import load_start, starting_options
 
+MOST_MEASURED = 8_000  # images up to which all are measured at once: of many the gate needs but a part
+
 
 @dataclass(frozen=True, eq=False)
 class Started:
@@ -62,32 +64,31 @@ class FeatureSource:
     scratch: Path
     progress: Progress
 
-    def extract(self, cut: Cut, engine: str, dataset: Dataset, rows: np.ndarray, view: int = 0) -> Features:
+    def extract(
+        self, cut: Cut, engine: str, dataset: Dataset, rows: np.ndarray, view: int = 0, *, measured: bool = False
+    ) -> Features:
         """Return the features at `cut` of the images of `dataset` at `rows`, from the cache or computed by `engine`.
 
-        Of the images as they are, or, from `view` 1 on, of one augmented version of each.
+        Of the images as they are, or, from `view` 1 on, of one augmented version of each. `measured`: what has to be
+        decoded for it is measured, too.
         """
         extractor = make_extractor(self.recipe, cut, self.preprocess, engine, self.device, view)
-        digests = dataset.scan.digests[rows]
-        return extract(
-            extractor,
-            dataset.images,
-            rows,
-            digests,
-            self.progress,
-            memory_gib=self.recipe.memory_gib,
-            scratch=self.scratch,
-        )
+        return self._extracted(extractor, dataset, rows, self._statistics if measured else None)
 
     def measure(self, dataset: Dataset, rows: np.ndarray) -> Features:
         """Return the statistics (n, K) of the images of `dataset` at `rows`, kept like features."""
+        return self._extracted(self._statistics, dataset, rows)
+
+    @property
+    def _statistics(self) -> Extractor:
         facts = {"statistics": image_statistics.VERSION}
-        extractor = Extractor(
+        return Extractor(
             facts, self.preprocess, lambda _: image_statistics.measure, of_pixels=True, title="measuring images"
         )
-        return self._extracted(extractor, dataset, rows)
 
-    def _extracted(self, extractor: Extractor, dataset: Dataset, rows: np.ndarray) -> Features:
+    def _extracted(
+        self, extractor: Extractor, dataset: Dataset, rows: np.ndarray, beside: Extractor | None = None
+    ) -> Features:
         return extract(
             extractor,
             dataset.images,
@@ -96,6 +97,7 @@ class FeatureSource:
             self.progress,
             memory_gib=self.recipe.memory_gib,
             scratch=self.scratch,
+            beside=beside,
         )
 
 
@@ -129,14 +131,15 @@ def start(
         cut = cut_before_head(network, fresh)
         engine = choose_trunk_engine(recipe.features_engine, device)
         source = FeatureSource(preprocess, recipe, device, scratch, progress)
+        measured = bool(recipe.false_alarms) and len(rows) <= MOST_MEASURED
         try:
-            features = source.extract(cut, engine, dataset, rows)
+            features = source.extract(cut, engine, dataset, rows, measured=measured)
         except ClassifierError as error:
             if engine in (TORCH, recipe.features_engine):
                 raise
             progress.line(f"note: features are computed by torch: {str(error).rstrip('.')}.")
             engine = TORCH
-            features = source.extract(cut, engine, dataset, rows)
+            features = source.extract(cut, engine, dataset, rows, measured=measured)
     return Started(network, cut, features, engine, source)
 
 
