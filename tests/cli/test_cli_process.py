@@ -1,8 +1,10 @@
-"""The command keeps the memory that it has freed."""
+"""The command as a process: it keeps the memory that it has freed, and ends with a sentence when it is told to."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+import signal
 import subprocess
 import sys
 
@@ -35,3 +37,17 @@ def test_freed_memory_is_used_again_without_page_faults():
         return int(subprocess.run([sys.executable, "-c", FAULTS, *words], capture_output=True, check=True).stdout)
 
     assert faults("settled") < 50 < faults()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipe that could be waited for")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_with_a_sentence(tmp_path, number):
+    pipe = tmp_path / "predictions.csv"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-c", "from foveal.cli import run; run()", "measure", str(pipe)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    handle = os.open(pipe, os.O_WRONLY)  # returns when the command has opened it, and then waits
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    os.close(handle)
+    assert (process.returncode, out, err) == (130, "", "foveal: Stopped.\n")

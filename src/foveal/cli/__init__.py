@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 
-STOPPED = "Stopped. What was trained so far goes on with: foveal train --resume RUN"
+STOPPED = "Stopped."
+GOES_ON = " What was trained so far goes on with: foveal train --resume RUN"
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
         sys.exit(ResourceError.exit_code)
     except SystemExit as stop:
         if stop.code == 130:  # typer's code for Ctrl-C, and so for SIGTERM
-            _say(STOPPED)
+            _say(STOPPED + GOES_ON * (sys.argv[1:2] == ["train"]))
         raise
 
 
