@@ -50,7 +50,7 @@ class Extractor:
     open: Callable[[np.ndarray], Trunk]  # is handed a first batch of normalised images, to check itself with
     vary: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # pixels, digests → pixels
     batch: int = 32  # images asked at once, always
-    of_pixels: bool = False  # whether the trunk takes uint8 pixels (B, H, W, C) as they are
+    of_pixels: bool = False  # whether the trunk takes uint8 pixels (B, H, W, C) as they are, each image by itself
     title: str = "computing features"  # of the work, for whoever waits
 
     @property
@@ -146,12 +146,13 @@ def _compute(
                 varied = pixels[part] if extractor.vary is None else extractor.vary(pixels[part], own)
                 x = _taken(extractor, varied)
                 trunk = trunk or extractor.open(x)
-                values = _in_full_batch(trunk, x, extractor.batch)
+                values = _asked(extractor, trunk, x)
                 for at, value, digest in zip(places[part].tolist(), values, seen.tolist(), strict=True):
                     table.put(at, value, digest)
                 home.add(own, seen, values)
                 for other, its_home in also:
-                    its_home.add(own, seen, _in_full_batch(other.open(x), _taken(other, pixels[part]), other.batch))
+                    taken = _taken(other, pixels[part])
+                    its_home.add(own, seen, _asked(other, other.open(taken), taken))
                 stage.advance(len(part))
     for one in (home, *(its_home for _, its_home in also)):
         one.flush()
@@ -164,15 +165,15 @@ def _taken(extractor: Extractor, pixels: np.ndarray) -> np.ndarray:
     return pixels if extractor.of_pixels else extractor.preprocess.normalise_array(pixels)
 
 
-def _in_full_batch(trunk: Trunk, x: np.ndarray, batch: int) -> np.ndarray:
-    """Return the activations of x (B, C, H, W), asked in a batch of `batch` whatever B is.
+def _asked(extractor: Extractor, trunk: Trunk, x: np.ndarray) -> np.ndarray:
+    """Return the activations of x (B, …), asked in a batch of the extractor's size, however few they are.
 
     Engines choose their arithmetic by the size of the batch: an image's features are to be the same, to the bit,
     whichever images were missing beside it.
     """
-    if len(x) == batch:
+    if extractor.of_pixels or len(x) == extractor.batch:
         return trunk(x)
-    full = np.zeros((batch, *x.shape[1:]), x.dtype)
+    full = np.zeros((extractor.batch, *x.shape[1:]), np.float32)
     full[: len(x)] = x
     return trunk(full)[: len(x)]
 
