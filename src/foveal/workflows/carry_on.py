@@ -97,6 +97,7 @@ class Asked:
     recipe: Recipe
     transferred: Transferred | None
     said: dict[str, Raw] = field(default_factory=dict)
+    looked: dict[str, np.ndarray] = field(default_factory=dict)  # the statistics of each split's images
 
     @property
     def from_features(self) -> bool:
@@ -108,6 +109,12 @@ class Asked:
         if split not in self.said:
             self.said[split] = self._asked(self.prepared.split.indices(split))
         return self.said[split]
+
+    def measured(self, split: str) -> np.ndarray:
+        """Return the statistics (n, K) of the images of `split`."""
+        if split not in self.looked:
+            self.looked[split] = self.prepared.measured_of(self.prepared.split.indices(split))
+        return self.looked[split]
 
     def _asked(self, rows: np.ndarray) -> Raw:
         found = raw_answers(self.network.network, self.transferred, rows) if self.transferred else None
@@ -121,12 +128,15 @@ class Asked:
     def seen(self, split: str) -> Seen:
         """Return what the network saw of some images of `split`, and what entered its last layer."""
         rows = self.prepared.split.indices(split)
-        if split == "train" and len(rows) > MOST_OF_TRAINING:
-            rows = np.sort(np.random.default_rng(self.recipe.seed).choice(rows, MOST_OF_TRAINING, replace=False))
-        raw = self.raw(split) if split != "train" else self._asked(rows)
-        seen, labels = self.prepared.preprocess, self.prepared.dataset.labels[rows]
+        if split == "train":
+            if len(rows) > MOST_OF_TRAINING:
+                rows = np.sort(np.random.default_rng(self.recipe.seed).choice(rows, MOST_OF_TRAINING, replace=False))
+            raw, measured = self._asked(rows), self.prepared.measured_of(rows)
+        else:
+            raw, measured = self.raw(split), self.measured(split)
+        seen = self.prepared.preprocess
         size = (seen.height, seen.width, seen.channels)
-        return Seen(size, self.prepared.measured_of(rows), raw.features, raw.logits, labels)
+        return Seen(size, measured, raw.features, raw.logits, self.prepared.dataset.labels[rows])
 
     def held_back(self) -> Held | None:
         """Return what it says of the calibration split, None where there is none."""
@@ -145,7 +155,7 @@ def _measure(
     measured = {}
     for name in ("validation", "test"):
         rows = prepared.split.indices(name)
-        known = prepared.measured_of(rows) if classifier.decisions.gate is not None else np.empty((0, 0))
+        known = asked.measured(name) if classifier.decisions.gate is not None else np.empty((0, 0))
         said = answers_of_measured(classifier.decisions, asked.raw(name), known.__getitem__)
         engine = features_facts(recipe.features_engine) if asked.from_features else engine_of(classifier, run)
         answered = Answered(said, engine)
