@@ -87,6 +87,13 @@ def test_any_size_gives_finite_numbers_of_each_image_alone(height, width, channe
     assert measure(pixels[:0]).shape == (0, found.shape[1])
 
 
+def test_grey_in_three_channels_is_measured_to_the_bit_as_beside_a_picture_in_colour():
+    rng = np.random.default_rng(4)
+    grey = rng.integers(0, 256, (3, 32, 32, 1), np.uint8).repeat(3, axis=3)
+    colour = rng.integers(0, 256, (1, 32, 32, 3), np.uint8)
+    assert np.array_equal(measure(grey), measure(np.concatenate([grey, colour]))[:3])
+
+
 def test_aspects_name_columns_that_exist_and_cover_all():
     count = statistics_of(224, 224, 3)[-1].columns.stop
     aspects = aspects_of(224, 224, 3)

@@ -114,7 +114,7 @@ def decoders(home: Home) -> Told:
         senders = Senders(service, ledger, rate=home.rate / 2, mix=("later", "now"))
         senders.start()
         ended = time.monotonic() + home.seconds
-        killing = threading.Thread(target=kill_decoders, args=(service, ended, killed := []))
+        killing = threading.Thread(target=kill_children, args=(service, "decoder", ended, killed := []))
         killing.start()
         while time.monotonic() < ended:
             for bad in (vast, cut, b"", bomb):
@@ -147,10 +147,25 @@ def decoders(home: Home) -> Told:
         return home.finish(told, service, ledger, None)
 
 
-def kill_decoders(service: ServiceProcess, until: float, killed: list[int]) -> None:
+def answerers(home: Home) -> Told:
+    """The processes of the network are killed under load: they are replaced, and every image is answered as ever."""
+    told, ledger, killed = Told(), home.ledger(), []
+    with home.service() as service:
+        if not service.children("answerer"):
+            return Told(skipped="no stored engine answers: pip install 'foveal[openvino]'")
+        senders = Senders(service, ledger, rate=home.rate, mix=("now", "now", "later")).start()
+        kill_children(service, "answerer", time.monotonic() + home.seconds, killed)
+        home.finish(told, service, ledger, senders)
+    told.counts["answerers_killed"] = len(killed)
+    told.demand(len(killed) > 1, f"only {len(killed)} were there to be killed")
+    told.demand(set(senders.counts) <= {200, 202}, f"statuses {dict(senders.counts)}")
+    return told
+
+
+def kill_children(service: ServiceProcess, program: str, until: float, killed: list[int]) -> None:
     chance = random.Random(3)
     while time.monotonic() < until:
-        for one in chance.sample(found := service.decoders(), k=min(1, len(found))):
+        for one in chance.sample(found := service.children(program), k=min(1, len(found))):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
                 killed.append(one)
@@ -273,4 +288,4 @@ def clock_skew(home: Home) -> Told:
         service.end()
 
 
-FAULTS = (kills, swap, corrupt_weights, decoders, drain, clock_skew)
+FAULTS = (kills, swap, corrupt_weights, decoders, answerers, drain, clock_skew)

@@ -120,11 +120,11 @@ class ServiceProcess:
             at += 1
         return found
 
-    def decoders(self) -> list[int]:
+    def children(self, program: str = "decoder") -> list[int]:
         found = []
         for one in self.processes():
             with contextlib.suppress(OSError):
-                if b"foveal.serving.children.decoder" in Path(f"/proc/{one}/cmdline").read_bytes():
+                if f"foveal.serving.children.{program}".encode() in Path(f"/proc/{one}/cmdline").read_bytes():
                     found.append(one)
         return found
 

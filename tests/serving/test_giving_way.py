@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs foveal[serve]")
 
-from foveal.serving.batching import Batcher
 from foveal.serving.children.decoding import Decoders
+from foveal.serving.served import Here
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has this policy")
 
@@ -30,16 +30,12 @@ def test_a_decoder_gives_way() -> None:
 
 
 def test_the_thread_that_answers_gives_way_and_no_other() -> None:
-    def answer(pixels: np.ndarray) -> SimpleNamespace:
-        return SimpleNamespace(rows=lambda: [os.sched_getscheduler(0)] * len(pixels))
-
     async def policy() -> object:
-        batcher = Batcher(SimpleNamespace(answering=[SimpleNamespace(answer=answer)]), batch=4, wait_s=0)  # type: ignore[arg-type]
+        one = Here(SimpleNamespace(answer=lambda _: os.sched_getscheduler(0)))  # type: ignore[arg-type]
         try:
-            return (await batcher.answer(np.zeros((2, 2, 1), np.uint8))).said
+            return await one.answer(np.zeros((1, 2, 2, 1), np.uint8))
         finally:
-            batcher.close()
-            batcher.join(5)
+            await one.close()
 
     assert asyncio.run(policy()) == os.SCHED_BATCH
     assert os.sched_getscheduler(0) == os.SCHED_OTHER

@@ -57,27 +57,40 @@ class LightClassifier:
         return answers_of(self.decisions, raw, lambda part: pixels[part])
 
 
-def open_light(
-    path: Path, engine: str = AUTO, *, count: int = 1, threads: int | None = None
-) -> tuple[LightClassifier, ...]:
-    """Return the classifier at `path`, answered by the stored `engine`, opened `count` times: for so many threads.
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A classifier and the stored engine that is to answer for it; nothing of its weights is read yet."""
 
-    Empty where torch is to answer: it is asked for, or it is the fastest that is stored, or there are several
+    folder: Path
+    card: Card
+    hash: str
+    engine: str
+
+
+def find_stored(path: Path, engine: str = AUTO) -> Stored | None:
+    """Return the classifier at `path` with the stored `engine` that answers for it.
+
+    None where torch is to answer: it is asked for, or it is the fastest that is stored, or there are several
     classifiers that answer together.
 
-    Raises ClassifierError when it or its engine is missing, damaged, or one does not belong to the other, UsageError
-    for an unknown engine, MissingPartError when the engine's package is not installed.
+    Raises ClassifierError when it is missing or damaged, UsageError for an unknown engine.
     """
     checked_engine(engine)
     if engine == TORCH or (engine == AUTO and is_ensemble(path)):
-        return ()
+        return None
     folder = find_folder(path)
     card, _, digest = read_card(folder)
     chosen = choose_stored(folder, digest) if engine == AUTO else engine
-    if chosen == TORCH:
-        return ()
-    contents = stored_contents(folder, chosen, digest)
-    runners = [open_runner(chosen, contents, threads) for _ in range(count)]
-    for one in runners:
-        refuse_unfit(one, chosen, card.preprocess, len(card.classes))
-    return tuple(LightClassifier(folder, card, digest, chosen, one) for one in runners)
+    return None if chosen == TORCH else Stored(folder, card, digest, chosen)
+
+
+def open_light(stored: Stored, threads: int | None = None) -> LightClassifier:
+    """Return what `stored` names, opened, to compute on `threads` threads.
+
+    Raises ClassifierError when the engine is missing, damaged, or of another classifier, MissingPartError when its
+    package is not installed.
+    """
+    contents = stored_contents(stored.folder, stored.engine, stored.hash)
+    runner = open_runner(stored.engine, contents, threads)
+    refuse_unfit(runner, stored.engine, stored.card.preprocess, len(stored.card.classes))
+    return LightClassifier(stored.folder, stored.card, stored.hash, stored.engine, runner)

@@ -1,21 +1,21 @@
 """Dynamic batching: images of many requests enter the network together, and none waits longer than it may.
 
-A worker thread takes what is waiting, up to a batch; where fewer are, it waits a moment for more. Nothing waits
-here without bound: the service admits only so many images at a time.
+Whoever answers and is free takes what is waiting, up to a batch; where fewer are, it waits a moment for more. Nothing
+waits here without bound: the service admits only so many images at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import deque
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from foveal.classifier.answers import Said
-from foveal.serving.giving_way import give_way
 from foveal.serving.refusal import Refusal
 from foveal.serving.served import Answering, Served
 
@@ -33,88 +33,83 @@ class Answered:
 class _Waiting:
     pixels: np.ndarray  # (H, W, C) uint8
     future: asyncio.Future[Answered]
-    loop: asyncio.AbstractEventLoop
+    until: float  # by the loop's clock: so long it waits for others
 
 
 class Batcher:
-    """Threads that answer for one served classifier."""
+    """Hands out what waits to what answers for one served classifier. All of it happens in one event loop."""
 
     def __init__(self, served: Served, *, batch: int, wait_s: float) -> None:
         self.served = served
         self._batch, self._wait_s = batch, wait_s
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting] = deque()
-        self._changed = threading.Condition()
+        self._free: deque[Answering] = deque(served.answering)
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._threads = [
-            threading.Thread(target=self._work, args=(one,), name=f"answer-{number}", daemon=True)
-            for number, one in enumerate(served.answering)
-        ]
-        for thread in self._threads:
-            thread.start()
 
     async def answer(self, pixels: np.ndarray) -> Answered:
         """Return what the classifier says of uint8 `pixels` (H, W, C).
 
         Raises what answering raised; Refusal when it was closed meanwhile.
         """
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(pixels, loop.create_future(), loop)
-        with self._changed:
-            if self._closed:
-                raise Refusal(503, "draining", "The service is stopping; ask again.", retry_after_s=1)
-            self._waiting.append(waiting)
-            self._changed.notify()
+        if self._closed:
+            raise Refusal(503, "draining", "The service is stopping; ask again.", retry_after_s=1)
+        waiting = _Waiting(pixels, self._loop.create_future(), self._loop.time() + self._wait_s)
+        self._waiting.append(waiting)
+        self._hand_out()
         return await waiting.future
 
     def close(self) -> None:
-        """Answer what is waiting, then end the threads. Returns at once."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        """Answer what is waiting, then end what answers. Returns at once."""
+        self._closed = True
+        self._hand_out()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for the threads to end."""
-        for thread in self._threads:
-            thread.join(timeout_s)
+    async def join(self, timeout_s: float) -> None:
+        """Wait for what is waiting to be answered, and end what answers, whatever it is at by then."""
+        ended = self._loop.time() + timeout_s
+        while self._tasks and (left := ended - self._loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.served.close()
 
-    def _work(self, answering: Answering) -> None:
-        give_way()
-        while batch := self._take():
-            started = time.perf_counter()
-            try:
-                said = list(answering.answer(np.stack([one.pixels for one in batch])).rows())
-            except Exception as error:  # noqa: BLE001  # whatever it is, those who wait are told
-                _tell(batch, error)
-                continue
+    def _hand_out(self) -> None:
+        """Give what waits to what is free; where it is to wait for more, come back in time."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._free and self._waiting:
+            early = len(self._waiting) < self._batch and not self._closed
+            if early and self._waiting[0].until > self._loop.time():
+                self._timer = self._loop.call_at(self._waiting[0].until, self._hand_out)
+                return
+            taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+            self._begin(self._answer(self._free.popleft(), taken))
+        if self._closed and not self._waiting:
+            while self._free:
+                self._begin(self._free.popleft().close())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, answering: Answering, batch: list[_Waiting]) -> None:
+        started = time.perf_counter()
+        try:
+            said = list((await answering.answer(np.stack([one.pixels for one in batch]))).rows())
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait are told
+            for one in batch:
+                if not one.future.done():  # its request was given up
+                    one.future.set_exception(error)
+        else:
             took_ms = 1000 * (time.perf_counter() - started)
-            _tell(batch, [Answered(one, took_ms, len(batch)) for one in said])
-
-    def _take(self) -> list[_Waiting]:
-        """Return the next batch, of one image or more; none when there is nothing left and it was closed."""
-        with self._changed:
-            while True:
-                while not self._waiting:
-                    if self._closed:
-                        return []
-                    self._changed.wait()
-                until = time.monotonic() + self._wait_s
-                while len(self._waiting) < self._batch and not self._closed and (left := until - time.monotonic()) > 0:
-                    self._changed.wait(left)
-                taken = [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
-                if taken:  # else another thread took them meanwhile
-                    return taken
-
-
-def _tell(batch: list[_Waiting], told: list[Answered] | Exception) -> None:
-    """Hand the results, or the one error, to those who wait, in one call of their loop."""
-
-    def deliver() -> None:
-        for row, one in enumerate(batch):
-            if one.future.done():  # its request was given up
-                continue
-            if isinstance(told, Exception):
-                one.future.set_exception(told)
-            else:
-                one.future.set_result(told[row])
-
-    batch[0].loop.call_soon_threadsafe(deliver)
+            for one, its in zip(batch, said, strict=True):
+                if not one.future.done():
+                    one.future.set_result(Answered(its, took_ms, len(batch)))
+        finally:
+            self._free.append(answering)
+            self._hand_out()

@@ -5,7 +5,6 @@ A request holds on to the classifier with which it began. One that was replaced 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +13,7 @@ from foveal.serving.served import Served
 
 
 class Use:
-    """A served classifier with its threads, counted by those who use it."""
+    """A served classifier with what hands out to it, counted by those who use it."""
 
     def __init__(self, served: Served, batcher: Batcher) -> None:
         self.served, self.batcher = served, batcher
@@ -23,11 +22,10 @@ class Use:
 
 
 class Current:
-    """The classifier in use."""
+    """The classifier in use, which was started before. All of it happens in one event loop."""
 
     def __init__(self, served: Served, *, batch: int, wait_s: float) -> None:
         self._batch, self._wait_s = batch, wait_s
-        self._lock = threading.Lock()
         self._use = self._begin(served)
 
     @property
@@ -38,33 +36,27 @@ class Current:
     @contextmanager
     def held(self) -> Iterator[Use]:
         """Yield what answers now, and keep it until the end of the block."""
-        with self._lock:
-            use = self._use
-            use.users += 1
+        use = self._use
+        use.users += 1
         try:
             yield use
         finally:
-            with self._lock:
-                use.users -= 1
-                over = use.retired and not use.users
-            if over:
+            use.users -= 1
+            if use.retired and not use.users:
                 use.batcher.close()
 
     def exchange(self, served: Served) -> Served:
         """Let `served` answer from now on; return what answered before."""
-        fresh = self._begin(served)
-        with self._lock:
-            old, self._use = self._use, fresh
-            old.retired = True
-            over = not old.users
-        if over:
+        old, self._use = self._use, self._begin(served)
+        old.retired = True
+        if not old.users:
             old.batcher.close()
         return old.served
 
-    def close(self, timeout_s: float) -> None:
-        """Answer what is waiting and end the threads."""
+    async def close(self, timeout_s: float) -> None:
+        """Answer what is waiting, and end what answers."""
         self._use.batcher.close()
-        self._use.batcher.join(timeout_s)
+        await self._use.batcher.join(timeout_s)
 
     def _begin(self, served: Served) -> Use:
         return Use(served, Batcher(served, batch=self._batch, wait_s=self._wait_s))

@@ -6,15 +6,19 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from foveal.classifier.light import LightClassifier, find_stored, open_light
 from foveal.errors import StorageError
 from foveal.preprocess import decode
-from foveal.serving.served import open_served
 from foveal.serving.store import Store
 from foveal.storage import tables
 from foveal.storage.cases import find_case
+
+if TYPE_CHECKING:
+    from foveal.classifier.classifier import Classifier
 
 TOLERANCE = 1e-6  # of a probability: the same engine on another processor rounds otherwise
 
@@ -65,16 +69,25 @@ def replay(store: Store, case_id: str, classifier: Path | None = None) -> Replay
     where = classifier or Path(str(path))
     if classifier is None and (path is None or not where.exists()):
         raise StorageError(f"The classifier of case {case_id} is not at {path} any more; name it with --classifier.")
-    served = open_served(where, row["engine"])
+    served = _opened(where, row["engine"])
     if served.hash != row["classifier_hash"]:
         raise StorageError(
             f"{where} is another classifier ({served.hash[:12]}) than the one that answered "
             f"({row['classifier_hash'][:12]})."
         )
     pixels = served.preprocess.geometry(decode(content))
-    answers = served.first.answer(pixels[None])
+    answers = served.answer(pixels[None])
     now = dict(zip(served.classes, answers.probabilities[0].tolist(), strict=True))
     return Replayed(
         case_id, row["classifier_hash"], row["engine"], json.loads(row["probabilities"]), now,
         hashlib.sha256(pixels.tobytes()).hexdigest() == row["pixels_hash"],
     )  # fmt: skip
+
+
+def _opened(path: Path, engine: str) -> LightClassifier | Classifier:
+    """Return the classifier at `path`, answered by `engine`: by a stored one without torch."""
+    if stored := find_stored(path, engine):
+        return open_light(stored)
+    from foveal.classifier.classifier import Classifier
+
+    return Classifier.load(path, device="cpu")

@@ -2,84 +2,93 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from foveal.classifier.answers import Answers
 from foveal.classifier.decisions import Decisions
-from foveal.classifier.light import open_light
+from foveal.classifier.light import find_stored
 from foveal.engines.runner import thread_count
 from foveal.engines.stored import read_engines
 from foveal.preprocess import Preprocess
+from foveal.serving.children.answering import Answerer
+from foveal.serving.giving_way import give_way
+
+if TYPE_CHECKING:
+    from foveal.classifier.classifier import Classifier
 
 MOST_WORKERS = 4  # unless more are asked for: each holds a network of its own
 
 
 class Answering(Protocol):
-    """What a `LightClassifier` and a `Classifier` have in common."""
+    """What answers one batch at a time."""
 
     @property
-    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
-    @property
-    def preprocess(self) -> Preprocess: ...  # noqa: D102
-    @property
-    def decisions(self) -> Decisions: ...  # noqa: D102
-    @property
-    def hash(self) -> str: ...  # noqa: D102
-    @property
-    def engine(self) -> str: ...  # noqa: D102
-    def answer(self, pixels: np.ndarray) -> Answers: ...  # noqa: D102
+    def restarts(self) -> int:
+        """How often its process was replaced; 0 of one without."""
+        ...
+
+    async def start(self) -> None:
+        """Make it ready to be asked."""
+        ...
+
+    async def answer(self, pixels: np.ndarray) -> Answers:
+        """Return all that is said of uint8 `pixels` (N, H, W, C)."""
+        ...
+
+    async def close(self) -> None:
+        """Give up what it holds; it is not asked again."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """An opened classifier: what answers, once for each thread that may ask it, and what is told of it."""
+    """A classifier to be served: what is told of it, and what answers, several at once."""
 
     name: str
     path: Path
     architecture: str
+    hash: str  # the classifier's content hash
+    engine: str
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    decisions: Decisions
     answering: Sequence[Answering]
     measured: dict[str, Any] | None = None  # of a stored engine: how far it is from torch, as its export measured it
 
     @property
-    def first(self) -> Answering:
-        """One of those that answer; they are alike."""
-        return self.answering[0]
-
-    @property
-    def hash(self) -> str:
-        """The classifier's content hash."""
-        return self.first.hash
-
-    @property
-    def engine(self) -> str:
-        """What computes."""
-        return self.first.engine
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in order."""
-        return self.first.classes
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """How an image becomes what the network takes."""
-        return self.first.preprocess
+    def restarts(self) -> int:
+        """How often a process of the network was replaced."""
+        return sum(one.restarts for one in self.answering)
 
     @property
     def threshold(self) -> str | None:
         """At which the label is decided, where that is not the most probable class."""
-        operating = self.first.decisions.operating
+        operating = self.decisions.operating
         return None if operating is None else str(operating)
+
+    async def start(self) -> None:
+        """Make all that answers ready; where one cannot be, raise what was wrong, and nothing is left."""
+        try:
+            await asyncio.gather(*(one.start() for one in self.answering))
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """End what answers; nobody asks it any more."""
+        await asyncio.gather(*(one.close() for one in self.answering))
 
     def facts(self) -> dict[str, Any]:
         """Return what `/v1/models` and the table of classifiers tell of it."""
-        decisions = self.first.decisions
+        decisions = self.decisions
         return {
             "name": self.name,
             "hash": self.hash,
@@ -96,29 +105,53 @@ class Served:
 
 
 def open_served(path: Path, engine: str, *, workers: int = 1) -> Served:
-    """Return the classifier at `path`, ready to answer from `workers` threads at once; 0: one a core, up to four.
+    """Return the classifier at `path`, to be answered by `workers` at once, once started; 0: one a core, up to four.
 
     They share the cores between them: two that answer on one core each answer more images than one on both, since
-    neither waits for the other. A stored engine is opened without torch, once for each worker; with torch itself one
-    network answers alone.
+    neither waits for the other. A stored engine is opened without torch, by a process for each worker, when it is
+    started; torch itself answers alone, by a thread of this process.
 
     Raises ClassifierError, UsageError or MissingPartError, in one sentence, when it cannot be served.
     """
     name = path.resolve().parent.name if path.resolve().name == "classifier" else path.resolve().name
-    cores = thread_count(None)
-    workers = workers or min(cores, MOST_WORKERS)
-    if light := open_light(path, engine, count=workers, threads=max(1, cores // workers)):
-        first = light[0]
-        record = read_engines(first.folder, first.hash)[first.engine]
+    if stored := find_stored(path, engine):
+        record = read_engines(stored.folder, stored.hash).get(stored.engine, {})
         measured: dict[str, Any] = {
             key: record[key] for key in ("parity", "accuracy", "latency_ms", "hardware") if key in record
         }
-        return Served(name, path, str(first.card.architecture.get("name")), light, measured)
+        cores = thread_count(None)
+        workers = workers or min(cores, MOST_WORKERS)
+        answering = [Answerer(stored, max(1, cores // workers)) for _ in range(workers)]
+        card = stored.card
+        architecture = str(card.architecture.get("name"))
+        own = (card.classes, card.preprocess, card.decisions)
+        return Served(name, path, architecture, stored.hash, stored.engine, *own, answering, measured)
     from foveal.classifier.classifier import Classifier
 
     whole = Classifier.load(path, device="cpu")
     whole.answer(np.zeros((1, whole.preprocess.height, whole.preprocess.width, whole.preprocess.channels), np.uint8))
-    return Served(name, path, whole.architecture, [whole])
+    facts = (whole.architecture, whole.hash, whole.engine, whole.classes, whole.preprocess, whole.decisions)
+    return Served(name, path, *facts, [Here(whole)])
+
+
+@dataclass(frozen=True, eq=False)
+class Here:
+    """A classifier in this process, asked by a thread of its own."""
+
+    classifier: Classifier
+    restarts: int = 0
+    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "answer", initializer=give_way))
+
+    async def start(self) -> None:
+        """Do nothing: it was opened already."""
+
+    async def answer(self, pixels: np.ndarray) -> Answers:
+        """Return all that is said of uint8 `pixels` (N, H, W, C), when it is this one's turn."""
+        return await asyncio.get_running_loop().run_in_executor(self.thread, self.classifier.answer, pixels)
+
+    async def close(self) -> None:
+        """End the thread."""
+        self.thread.shutdown(wait=False)
 
 
 def card_text(served: Served) -> str:

@@ -79,11 +79,12 @@ class Service:
         async with ending:
             self.writer = Writer(self.database, self.blobs, committed=self._committed)
             ending.push_async_callback(asyncio.to_thread, self.writer.close)
-            self.current = Current(self._first, batch=settings.batch, wait_s=settings.batch_wait_ms / 1000)
-            ending.push_async_callback(asyncio.to_thread, self.current.close, LAST_ANSWERS_S)
             self.decoders = Decoders(settings.decoders, settings.decoder_memory_mib, settings.decoder_timeout_s)
             ending.push_async_callback(self.decoders.stop)
-            await self.decoders.start()
+            ending.push_async_callback(self._first.close)
+            await asyncio.gather(self._first.start(), self.decoders.start())
+            self.current = Current(self._first, batch=settings.batch, wait_s=settings.batch_wait_ms / 1000)
+            ending.push_async_callback(self.current.close, LAST_ANSWERS_S)
             self.intake = Intake(
                 self.database, self.blobs, self.writer, self.decoders, self.current, self.metrics,
                 max_megapixels=int(settings.max_megapixels), max_queue=settings.max_queue, urgent=settings.urgent,
@@ -107,6 +108,7 @@ class Service:
     def _observe(self) -> None:
         self.metrics.observe("waiting_images", "Images that wait for an answer", lambda: self.waiting)
         self.metrics.observe("decoders", "Decoders that run", lambda: len(self.decoders.pids))
+        self.metrics.observe("network_restarts", "Processes of the network replaced", lambda: self.served.restarts)
         self.metrics.observe("jobs", "Jobs of the queue", self._jobs, "state")
         self.metrics.observe("trail_rows", "Rows of the trail", self._trail_rows)
 
@@ -169,7 +171,12 @@ class Service:
         """
         async with self._swapping:
             served = await asyncio.to_thread(open_served, Path(path), engine, workers=self.settings.workers)
-            await self._note_served(served, "model-loaded", actor)
+            await served.start()
+            try:
+                await self._note_served(served, "model-loaded", actor)
+            except BaseException:
+                await served.close()
+                raise
             self.current.exchange(served)
         return served
 

@@ -13,7 +13,7 @@ MOST_FILES = 16  # open at once: the socket, the three that every process has, a
 KILL_WITH_PARENT, NO_NEW_PRIVILEGES = 1, 38  # prctl(2): PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS
 
 
-def confine(parent: int, memory_mib: int, *, alone: bool = True) -> None:
+def confine(parent: int, memory_mib: int | None, *, alone: bool = True) -> None:
     """Bound this process: its memory, no core dump, an end with its parent; and, `alone`, no file written, few handles.
 
     It gives way to the service (`give_way`).
@@ -23,13 +23,14 @@ def confine(parent: int, memory_mib: int, *, alone: bool = True) -> None:
 
     Args:
         parent: the process that started this one; where it is gone already, this one ends.
-        memory_mib: the address space that it may have.
+        memory_mib: the address space that it may have; None for one that sees nothing of a stranger's but pixels.
         alone: whether it gets nothing but the bytes it is sent, and needs no file, no thread and no process besides.
     """
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)
-    memory = memory_mib << 20
-    limits = {resource.RLIMIT_AS: memory, resource.RLIMIT_CORE: 0}
+    limits = {resource.RLIMIT_CORE: 0}
+    if memory_mib is not None:
+        limits[resource.RLIMIT_AS] = memory_mib << 20
     if alone:
         limits |= {resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: MOST_FILES, resource.RLIMIT_NPROC: 0}
     for name, wanted in limits.items():

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from foveal.classifier import Classifier
-from foveal.errors import ClassifierError, FovealError
+from foveal.errors import ClassifierError
 from foveal.explanation.explain import Image, class_number, explain_images
 from foveal.explanation.mapping import Wanted
 from foveal.explanation.methods import find_method
@@ -27,6 +27,7 @@ from foveal.serving.children.confinement import confine
 from foveal.serving.children.frames import receive, send
 from foveal.serving.children.heat_map import as_png, heat_facts, heat_shares, over_picture
 from foveal.serving.children.placement import placed
+from foveal.serving.children.told import told
 
 KEPT = 2  # classifiers in memory: the one that serves, and the one before it
 GRACE_S = 5
@@ -51,12 +52,8 @@ def _answer(connection: socket.socket, asked: bytes, pixels: bytes) -> None:
     """Send the heat map that was asked for, or why there is none."""
     try:
         facts, png = _explained(json.loads(asked), pixels)
-    except FovealError as error:
-        facts, png = {"error": type(error).__name__, "words": str(error)}, b""
-    except MemoryError:
-        facts, png = {"error": "ResourceError", "words": "The explanation takes more memory than is allowed."}, b""
     except Exception as error:  # noqa: BLE001 - whatever torch raises is told to whoever asked; the process lives on
-        facts, png = {"error": type(error).__name__, "words": f"The explanation failed ({type(error).__name__})."}, b""
+        facts, png = told(error, "The explanation"), b""
     send(connection, facts, png)
 
 

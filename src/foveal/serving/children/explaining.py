@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveal import errors
-from foveal.errors import FovealError, ResourceError
+from foveal.errors import ResourceError
 from foveal.serving.children.child import Child, Lost, Reply
 from foveal.serving.children.decoding import Decoded
+from foveal.serving.children.told import raise_told
 
 PROGRAM = "foveal.serving.children.explainer"
 MOST_BYTES = 1 << 26  # of a heat map
@@ -105,10 +105,7 @@ class Explainer:
         if isinstance(found, Lost):
             why = f"took longer than {self._timeout_s:g} s" if found.why == "timeout" else "ended its process"
             raise ResourceError(f"The explanation {why}.")
-        if "error" in found.facts:
-            kind = getattr(errors, str(found.facts["error"]), ResourceError)
-            known = isinstance(kind, type) and issubclass(kind, FovealError)
-            raise (kind if known else ResourceError)(str(found.facts.get("words")))
+        raise_told(found.facts)
         return HeatMap(bytes(found.body), found.facts)
 
     async def stop(self) -> None:
