@@ -55,6 +55,7 @@ from serving_servers import BENCH, OURS, SERVERS, Home, Server, litserve_version
 CONCURRENCY = (1, 8, 32)
 FIXED = "80 %"  # of the most requests a second that the closed loops were answered
 RAW = "32 raw"
+SLOW_FILE_MS = 0.1
 
 
 def main() -> None:
@@ -64,14 +65,14 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--only", nargs="+", choices=SERVERS, default=list(SERVERS))
     options.add_argument("--litserve", type=Path, default=Path(os.environ.get("LITSERVE", "litserve")))
-    options.add_argument("--data", type=Path, help="where Foveal keeps what it is sent; a temporary folder by default")
+    options.add_argument("--data", type=Path, help="in which folder a temporary one is made; /tmp by default")
     options.add_argument("--soak", type=float, metavar="MINUTES", help="instead: at 80 %% for so long")
     chosen = options.parse_args()
-    with tempfile.TemporaryDirectory(prefix="foveal-bench-") as place:
+    with tempfile.TemporaryDirectory(prefix="foveal-bench-", dir=chosen.data) as place:
         folder = Path(place)
         images = make_images(folder / "images")
         classifier = chosen.classifier or trained(folder)
-        home = Home(classifier.resolve(), images, (chosen.data or folder).resolve(), chosen.litserve.resolve())
+        home = Home(classifier.resolve(), images, folder.resolve(), chosen.litserve.resolve())
         say_where(home)
         names = [name for name in chosen.only if startable(name, home)]
         if chosen.soak:
@@ -153,6 +154,24 @@ def say_where(home: Home) -> None:
     print(f"{processor()}, {len(os.sched_getaffinity(0))} cores; {', '.join(versions)}")
     print(f"{len(sizes)} images of {statistics.mean(sizes) / 1000:.1f} KB; fsync of one: {fsync_ms(home):.2f} ms")
     say_if_busy()
+    if (took := new_file_ms(home)) > SLOW_FILE_MS:
+        print(
+            f"a new file takes {took:.2f} ms of the kernel: do not quote this; wait six minutes, or name a new --data"
+        )
+
+
+def new_file_ms(home: Home) -> float:
+    """Return the milliseconds of processor that a new file takes where Foveal keeps its files.
+
+    ext4 without a journal looks through all files deleted in the last minutes: many, after a run of this program.
+    """
+    began = time.process_time()
+    for number in range(20):
+        (home.data / f"new-{number}").touch()
+    took = (time.process_time() - began) / 20 * 1e3
+    for number in range(20):
+        (home.data / f"new-{number}").unlink()
+    return took
 
 
 def fsync_ms(home: Home) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -139,8 +138,7 @@ def started(name: str, home: Home) -> Iterator[Server]:
             process.wait(30)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # LitServe leaves its workers behind
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        process.wait()  # what it kept is removed at the end of all: deleting makes new files slow for a while
 
 
 def wait_for(server: Server, home: Home, log: Path) -> None:

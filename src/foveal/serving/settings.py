@@ -83,7 +83,7 @@ class Settings(BaseModel):
     max_queue: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     """How many images received for later may wait in the queue; more are refused with 503 and Retry-After."""
     workers: Annotated[int, Field(ge=0, le=64)] = 0
-    """How many threads ask the network, each with its share of the cores; 0 for one a core, up to four."""
+    """How many processes run a stored engine, each with its share of the cores; 0 for one a core, up to four."""
     batch: Annotated[int, Field(ge=1, le=1024)] = 8
     """How many images are answered together, at most."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0
