@@ -285,8 +285,8 @@ def _cells(image: np.ndarray) -> np.ndarray:
     count, height, width = image.shape
     if not height % CELLS and not width % CELLS:  # all alike: one mean of them all, to the bit as below
         alike = image.reshape(count, CELLS, height // CELLS, CELLS, width // CELLS).swapaxes(2, 3)
-        means = _means(alike.reshape(count * CELLS**2, -1)).reshape(count, -1)
-        return means - means.mean(axis=1, keepdims=True)
+        cells = _means(alike.reshape(count * CELLS**2, -1)).reshape(count, -1)
+        return _centred(cells)
     rows, columns = (np.linspace(0, side, min(CELLS, side) + 1).astype(int) for side in (height, width))
     cells = np.stack(
         [
@@ -296,5 +296,9 @@ def _cells(image: np.ndarray) -> np.ndarray:
         ],
         axis=1,
     )
+    return _centred(cells)
+
+
+def _centred(cells: np.ndarray) -> np.ndarray:
     centred: np.ndarray = cells - cells.mean(axis=1, keepdims=True)
     return centred
