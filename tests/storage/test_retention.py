@@ -228,7 +228,7 @@ def receive_holding(database: Database, blobs: Blobs, content: bytes) -> str:
     (sha256,) = blobs.put([content])
     received = Received(new_id(), new_id(), now_us(), "guest", "http", sha256, len(content))
     with database.write() as connection:
-        hold(connection, blobs, [content])
+        hold(connection, blobs, {sha256: content})
         for table, row in insert_waiting(received):
             connection.execute(insert(table), row)
         append(connection, [received.event()])

@@ -111,10 +111,9 @@ class Writer:
     def _commit(self, changes: Sequence[Change]) -> None:
         contents = [content for change in changes for content in change.blobs]
         with self._blobs.lock:  # nobody erases a blob between its being found there and its row
-            if contents:
-                self._blobs.put(contents)
+            names = self._blobs.put(contents) if contents else []
             with self._database.write() as connection:
-                hold(connection, self._blobs, contents)
+                hold(connection, self._blobs, dict(zip(names, contents, strict=True)))
                 tables: dict[Table, list[dict[str, Any]]] = {}
                 for change in changes:
                     for table, row in change.rows:

@@ -17,11 +17,10 @@ processes, or two machines, may be at work.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -127,8 +126,8 @@ def remove_unneeded(database: Database, blobs: Blobs, names: Iterable[str]) -> i
     return removed
 
 
-def hold(connection: Connection, blobs: Blobs, contents: Sequence[bytes]) -> None:
-    """Make sure, in the transaction that writes their rows, that `contents` are still among the files.
+def hold(connection: Connection, blobs: Blobs, contents: Mapping[str, bytes]) -> None:
+    """Make sure, in the transaction that writes their rows, that `contents`, by SHA-256, are still among the files.
 
     An erasure in another process may have removed one after `Blobs.put` found it there. From here to the
     transaction's end it cannot.
@@ -137,7 +136,7 @@ def hold(connection: Connection, blobs: Blobs, contents: Sequence[bytes]) -> Non
         return
     if connection.dialect.name != "sqlite":
         connection.execute(_SHARED, {"lock": FILES_LOCK})
-    lost = [one for one in contents if not blobs.path(hashlib.sha256(one).hexdigest()).exists()]
+    lost = [content for name, content in contents.items() if not blobs.path(name).exists()]
     if lost:
         blobs.put(lost)
 
