@@ -180,7 +180,7 @@ class Client:
                 due += 1 / load.rate
             if load.rate:
                 while waiting and (self.idle or len(self.all) < MOST_CONNECTIONS):
-                    self._ask(self.idle.popleft() if self.idle else self._connected(), waiting.popleft())
+                    self._ask(self.idle.pop() if self.idle else self._connected(), waiting.popleft())
             elif now < self.stop:
                 while self.idle:
                     self._ask(self.idle.popleft(), time.perf_counter())
@@ -207,13 +207,18 @@ class Client:
                 self.ms.append((now - connection.since) * 1e3)
             else:
                 self.statuses[str(status) if status else "lost"] += 1
-        busy = connection in self.idle
+        if self.load.rate and connection in self.idle:  # one too many, which the server has closed after a while
+            self.idle.remove(connection)
+            del self.all[connection.socket.fileno()]
+            connection.socket.close()
+            return
+        was_idle = connection in self.idle
         if not status or b"\r\nconnection: close" in connection.received[:600].lower():
             del self.all[connection.socket.fileno()]
             connection.again()
             self.all[connection.socket.fileno()] = connection
         connection.since = 0.0
-        if not busy:
+        if not was_idle:
             self.idle.append(connection)
 
     def _counts(self, since: float, now: float) -> bool:

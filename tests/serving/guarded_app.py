@@ -90,7 +90,7 @@ def served(
         port = free.getsockname()[1]
     protocol = guarded_protocol(most)
     protocol.header_deadline_s = header_deadline_s
-    options = {**uvicorn_options(most, behind_proxy=False, drain_s=1), "http": protocol, "lifespan": "off", **more}
+    options = {**uvicorn_options(most, proxies=(), drain_s=1), "http": protocol, "lifespan": "off", **more}
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, **options))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import socket
 import ssl
@@ -9,8 +10,10 @@ import subprocess
 import time
 
 import pytest
+import uvicorn
 from guarded_app import APP, served
 
+from foveal.serving.door.connections import uvicorn_options
 from foveal.serving.door.limits import Bodies
 
 
@@ -99,6 +102,30 @@ def test_where_every_place_is_at_work_the_next_is_told_to_come_back():
             assert one.recv(4096).startswith(b"HTTP/1.1 200 ")
             one.close()
         late.close()
+
+
+@pytest.mark.parametrize(
+    ("proxies", "caller", "seen"),
+    [
+        (("10.0.0.0/24", "::1"), "10.0.0.7", "192.0.2.1"),
+        (("10.0.0.0/24", "::1"), "::1", "192.0.2.1"),
+        (("10.0.0.0/24", "::1"), "10.0.1.7", "10.0.1.7"),
+        ((), "127.0.0.1", "127.0.0.1"),
+    ],
+)
+def test_only_the_proxies_that_were_named_are_believed(monkeypatch, proxies, caller, seen):
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # uvicorn's own way to be told, which settings do not show
+    found = []
+
+    async def app(scope, _receive, _send):
+        found.append(scope["client"][0])
+
+    config = uvicorn.Config(app, **uvicorn_options(64, proxies=proxies, drain_s=1))
+    config.load()
+    headers = [(b"x-forwarded-for", b"192.0.2.1")]
+    scope = {"type": "http", "client": (caller, 1), "headers": headers, "scheme": "http"}
+    asyncio.run(config.loaded_app(scope, None, None))
+    assert found == [seen]
 
 
 def test_a_header_has_a_size():

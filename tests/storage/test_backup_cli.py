@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from filled_store import filled
+from filled_store import SUBJECT, filled
 from typer.testing import CliRunner
 
 from foveal.cli.app import app
-from foveal.errors import OutputError, StorageError
+from foveal.errors import OutputError, StorageError, UsageError
 from foveal.storage.blobs import Blobs
 from foveal.storage.database import open_database
 from foveal.storage.folder import DataFolder
@@ -48,6 +48,37 @@ def test_what_is_typed_in_the_drill(data, tmp_path):
     assert f"erased     {first}" in said
     assert "files      2 removed" in said
     assert "holds" in foveal("trail", "verify", tmp_path / "again", "--head", data / "heads.jsonl")
+
+
+def test_the_settings_of_the_service_tell_where_its_database_is(data, tmp_path):
+    first, *_ = fill(data)
+    elsewhere, config = tmp_path / "elsewhere.db", tmp_path / "foveal.toml"
+    (data / "foveal.db").rename(elsewhere)
+    config.write_text(f'database = "sqlite:///{elsewhere}"\n')
+    assert "cases      6" in foveal("backup", data, tmp_path / "out.tar", "--config", config)
+    assert f"erased     {first}" in foveal("erase", data, first, "--config", config)
+    assert "holds" in foveal("trail", "verify", data, "--config", config, "--images")
+    assert "signature" in foveal("trail", "head", data, "--config", config)
+    with pytest.raises(StorageError, match="erased"):
+        foveal("trail", "replay", first, "--data", data, "--config", config)
+    with pytest.raises(UsageError, match="not both"):
+        foveal("backup", data, tmp_path / "again.tar", "--config", config, "--database", f"sqlite:///{elsewhere}")
+    config.write_text("databse = 1\n")
+    with pytest.raises(UsageError, match="database"):
+        foveal("trail", "verify", data, "--config", config)
+
+
+def test_every_case_of_a_subject_is_erased_and_of_nobody_else(data):
+    *_, last = made = fill(data)
+    said = foveal("erase", data, "--subject", SUBJECT)
+    assert said.count("erased     ") == len(made)
+    assert last in said
+    assert "holds" in foveal("trail", "verify", data)
+    with pytest.raises(StorageError, match="no case of a subject"):
+        foveal("erase", data, "--subject", SUBJECT)
+    for words in ((), (last, "--subject", SUBJECT)):
+        with pytest.raises(UsageError, match="one of the two"):
+            foveal("erase", data, *words)
 
 
 def test_what_is_refused(data, tmp_path):

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.errors import MissingPartError, StorageError
+from foveal.cli.store import DatabaseAddress, DatabaseConfig, address
+from foveal.errors import MissingPartError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from foveal.storage.database import Database
 
 ACTOR = "service"  # of the trail: whoever may run commands on the machine of the service
 
 DataArgument = Annotated[Path, typer.Argument(help="The data directory of a service.")]
-DatabaseOption = Annotated[
-    str | None,
-    typer.Option(help="The address of its database, where that is not foveal.db.", show_default=False),
-]
 
 
 def backup(
     data: DataArgument,
     out: Annotated[Path, typer.Argument(help="The tar file to write, e.g. foveal-2026-11-27.tar.")],
-    database: DatabaseOption = None,
+    database: DatabaseAddress = None,
+    config: DatabaseConfig = None,
     keys: Annotated[
         bool, typer.Option("--keys/--no-keys", help="Whether what signs the trail and the forms is in it, too.")
     ] = True,
@@ -34,7 +35,7 @@ def backup(
     except ImportError as error:
         raise _missing() from error
     folder = DataFolder(data)
-    opened = open_database(database or folder.existing_url(), timeout_s=60)
+    opened = open_database(address(folder, database, config), timeout_s=60)
     try:
         done = back_up(opened, folder, out, with_keys=keys, actor=ACTOR)
     finally:
@@ -77,10 +78,16 @@ def restore(
 
 def erase(
     data: DataArgument,
-    case: Annotated[str, typer.Argument(help="The id of a case.")],
-    database: DatabaseOption = None,
+    case: Annotated[str | None, typer.Argument(help="The id of a case.", show_default=False)] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Instead: every case of this subject, as senders called it.", show_default=False)
+    ] = None,
+    database: DatabaseAddress = None,
+    config: DatabaseConfig = None,
 ) -> None:
     """Erase a case's image, maps, name, subject and reasons for good; the trail keeps that it was."""
+    if (case is None) == (subject is None):
+        raise UsageError("Say which case, or whose by --subject; one of the two.")
     try:
         from foveal.storage.blobs import Blobs
         from foveal.storage.database import open_database
@@ -89,14 +96,26 @@ def erase(
     except ImportError as error:
         raise _missing() from error
     folder = DataFolder(data)
-    opened = open_database(database or folder.existing_url())
+    opened = open_database(address(folder, database, config))
     try:
-        done = erase_case(opened, Blobs(folder.blobs), case, ACTOR)
+        for one in [case] if case is not None else _cases_of(opened, subject or ""):
+            done = erase_case(opened, Blobs(folder.blobs), one, ACTOR)
+            typer.echo(f"erased     {done.case_id}: {LOSES}")
+            shared = f", {done.shared} shared with other cases" if done.shared else ""
+            typer.echo(f"files      {done.files} removed{shared}")
     finally:
         opened.close()
-    typer.echo(f"erased     {done.case_id}: {LOSES}")
-    typer.echo(f"files      {done.files} removed" + (f", {done.shared} shared with other cases" if done.shared else ""))
     typer.echo("Backups made before still hold it.")
+
+
+def _cases_of(database: Database, subject: str) -> list[str]:
+    from foveal.storage.retention import subjects_cases
+
+    with database.read() as connection:
+        found = subjects_cases(connection, subject)
+    if not found:
+        raise StorageError(f'There is no case of a subject "{subject}", or all of them are erased.')
+    return found
 
 
 def _missing() -> MissingPartError:

@@ -9,15 +9,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foveal.errors import MissingPartError, StorageError
+from foveal.errors import MissingPartError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from foveal.storage.database import Database
+    from foveal.storage.folder import DataFolder
 
 Data = Annotated[
     str | None, typer.Option(help="The service's data folder; foveal-data unless the settings say.", show_default=False)
 ]
 Config = Annotated[Path | None, typer.Option(help="The service's settings, a TOML file.", show_default=False)]
+DatabaseAddress = Annotated[
+    str | None,
+    typer.Option(help="The address of its database, where that is not foveal.db.", show_default=False),
+]
+DatabaseConfig = Annotated[
+    Path | None,
+    typer.Option(
+        help="The service's settings, a TOML file: they tell the address of its database.", show_default=False
+    ),
+]
+
+
+def address(folder: DataFolder, database: str | None, config: Path | None) -> str:
+    """Return the address of the database beside `folder`: as it was said, as the settings tell, or the embedded one.
+
+    Raises UsageError where both are said, or the settings are wrong; StorageError where there is no database.
+    """
+    if config is None:
+        return database or folder.existing_url()
+    if database is not None:
+        raise UsageError("Say --database or --config, not both: each tells the address of the database.")
+    try:
+        from foveal.serving.settings import load_settings
+    except ImportError:
+        raise MissingPartError("A service needs its parts: pip install 'foveal[serve]'.") from None
+    return load_settings(config, options={"data": str(folder.root)}).database or folder.existing_url()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.store import DatabaseAddress, DatabaseConfig, address
 from foveal.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -26,10 +27,8 @@ def _trail() -> None:
 @app.command("verify")
 def verify(
     data: Annotated[str, typer.Argument(help="The data directory of a service, or the address of its database.")],
-    database: Annotated[
-        str | None,
-        typer.Option(help="The address of its database, where that is not foveal.db.", show_default=False),
-    ] = None,
+    database: DatabaseAddress = None,
+    config: DatabaseConfig = None,
     head: Annotated[
         list[Path] | None,
         typer.Option(help="A file of signed heads that was kept elsewhere; may be given again.", show_default=False),
@@ -49,7 +48,7 @@ def verify(
     from foveal.storage.witness import hear
 
     folder = None if "://" in data else DataFolder(Path(data))
-    if folder is None and (images or database):
+    if folder is None and (images or database or config):
         raise UsageError("Images lie in the data directory: foveal trail verify DATA --database ADDRESS --images.")
     if folder:
         _there(folder)
@@ -57,7 +56,7 @@ def verify(
     if folder and folder.heads.is_file():
         files.append(folder.heads)
     heads = [one for file in files for one in read_heads(file)]
-    opened = open_database(database or (folder.existing_url() if folder else data))
+    opened = open_database(address(folder, database, config) if folder else data)
     try:
         with opened.read() as connection:
             verdict = verify_trail(connection, heads, _public_key(folder, key))
@@ -99,10 +98,8 @@ def _public_key(folder: DataFolder | None, given: Path | None) -> PublicKey | No
 @app.command("head")
 def head(
     data: Annotated[Path, typer.Argument(help="The data directory of a service.")],
-    database: Annotated[
-        str | None,
-        typer.Option(help="The address of its database, where that is not foveal.db.", show_default=False),
-    ] = None,
+    database: DatabaseAddress = None,
+    config: DatabaseConfig = None,
 ) -> None:
     """Sign the trail's last row and print the signed head: keep it where who could alter the trail cannot write."""
     from foveal.storage.database import open_database
@@ -110,7 +107,7 @@ def head(
     from foveal.storage.heads import sign_last, signing_key
 
     folder = _there(DataFolder(data))
-    opened = open_database(database or folder.existing_url())
+    opened = open_database(address(folder, database, config))
     try:
         with opened.read() as connection:
             signed = sign_last(connection, signing_key(folder.keys), folder.heads)
@@ -125,10 +122,8 @@ def head(
 def replay(
     case: Annotated[str, typer.Argument(help="The id of a case.")],
     data: Annotated[Path, typer.Option(help="The data directory of the service.")] = Path("foveal-data"),
-    database: Annotated[
-        str | None,
-        typer.Option(help="The address of its database, where that is not foveal.db.", show_default=False),
-    ] = None,
+    database: DatabaseAddress = None,
+    config: DatabaseConfig = None,
     classifier: Annotated[
         Path | None,
         typer.Option(help="Where the classifier that answered lies now (default: where it lay).", show_default=False),
@@ -142,7 +137,7 @@ def replay(
     from foveal.storage.folder import DataFolder
 
     folder = _there(DataFolder(data))
-    opened = open_database(database or folder.existing_url())
+    opened = open_database(address(folder, database, config))
     try:
         found = replay_case(Store(folder.root, opened, Blobs(folder.blobs)), case, classifier)
     finally:

@@ -114,10 +114,14 @@ def _collect_seldom() -> None:
 
 
 def _config(settings: Settings, service: Service) -> uvicorn.Config:
-    options = uvicorn_options(settings.max_connections, behind_proxy=settings.behind_proxy, drain_s=settings.drain_s)
+    options = uvicorn_options(settings.max_connections, proxies=_proxies(settings), drain_s=settings.drain_s)
     tls = settings.tls
     app = guarded(make_app(service), settings, service.metrics)
     return uvicorn.Config(app, ssl_certfile=tls.certificate or None, ssl_keyfile=tls.key or None, **options)
+
+
+def _proxies(settings: Settings) -> tuple[str, ...]:
+    return settings.proxies if settings.behind_proxy else ()
 
 
 def _called(settings: Settings) -> str:

@@ -56,6 +56,11 @@ def _of_address(settings: Settings, given: Mapping[str, Given]) -> Iterator[Refu
         yield "guests", f"whoever reaches {settings.host} would work without an account; set guests = false."
     if settings.guests and settings.behind_proxy:
         yield "guests", "whoever the proxy lets through would work without an account; set guests = false."
+    if "proxies" in given and not settings.behind_proxy:
+        yield "proxies", "no proxy is believed while behind_proxy is false; set behind_proxy = true."
+    for proxy in settings.proxies:
+        if not _is_network(proxy):
+            yield "proxies", f'"{proxy[:60]}" is no address and no network; write e.g. 10.0.0.7 or 10.0.0.0/24.'
     for host in settings.allowed_hosts:
         if not _is_host(host.removeprefix("*.")):
             yield "allowed_hosts", f'"{host[:60]}" is no name of a machine; write e.g. foveal.hospital.example.'
@@ -137,6 +142,14 @@ def _unreadable(file: Path) -> str:
         return f"there is no file {file}."
     except OSError as error:
         return f"{file} cannot be read: {error.strerror}."
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_host(host: str) -> bool:

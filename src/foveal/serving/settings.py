@@ -60,6 +60,8 @@ class Settings(BaseModel):
     tls: TlsSettings = TlsSettings()
     behind_proxy: bool = False
     """A statement: a reverse proxy in front of the service ends TLS."""
+    proxies: Annotated[tuple[str, ...], Field(strict=False)] = ("127.0.0.1", "::1")
+    """The addresses or networks of such proxies, whose `X-Forwarded-For` is believed; this machine's own by default."""
     allowed_hosts: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """The names under which the service is called; empty for any, on loopback for this machine's own."""
     max_body_mib: Annotated[int, Field(ge=1, le=4096)] = 64

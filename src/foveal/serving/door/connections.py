@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -171,17 +172,21 @@ def guarded_protocol(most: int, *, behind_proxy: bool = False) -> type[GuardedPr
     return type("Guarded", (GuardedProtocol,), {"guard": guard})
 
 
-def uvicorn_options(max_connections: int, *, behind_proxy: bool, drain_s: float) -> dict[str, Any]:
-    """Return what ``uvicorn.Config`` is told of connections, logs and headers, for every way of starting a service."""
+def uvicorn_options(max_connections: int, *, proxies: Sequence[str], drain_s: float) -> dict[str, Any]:
+    """Return what ``uvicorn.Config`` is told of connections, logs and headers, for every way of starting a service.
+
+    `proxies` are the addresses of those that stand before the service; none where it is called directly.
+    """
     return {
-        "http": guarded_protocol(max_connections, behind_proxy=behind_proxy),
+        "http": guarded_protocol(max_connections, behind_proxy=bool(proxies)),
         "loop": f"{__name__}:service_loop",
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
         "log_config": None,
         "server_header": False,
-        "proxy_headers": behind_proxy,
+        "proxy_headers": bool(proxies),
+        "forwarded_allow_ips": list(proxies),  # else a variable of the environment would tell
         "backlog": BACKLOG,
         "timeout_keep_alive": 15,
         "timeout_graceful_shutdown": max(1, round(drain_s)),
