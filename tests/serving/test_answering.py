@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TypeVar
 
 import numpy as np
@@ -159,6 +160,33 @@ def test_what_waits_is_answered_together_and_at_the_end_no_process_is_left(store
     assert sorted(one.batch for one in found) == ([1, 1, 1, 2, 2] if wait_s == 0 else [1, 2, 2, 2, 2])
     expected = open_light(find_stored(stored, "openvino"), 1).answer(PIXELS).probabilities
     assert np.allclose([one.said.probabilities for one in found], expected, atol=1e-6)
+
+
+def test_an_end_waits_no_longer_than_it_may_and_leaves_nobody_waiting() -> None:
+    class Stuck:
+        restarts, closed = 0, False
+
+        async def start(self) -> None: ...
+
+        async def answer(self, pixels: np.ndarray) -> Answers:
+            await asyncio.sleep(60)
+            raise AssertionError(len(pixels))
+
+        async def close(self) -> None:
+            self.closed = True
+
+    async def work() -> tuple[list[object], bool]:
+        stuck = Stuck()
+        batcher = Batcher(SimpleNamespace(answering=[stuck], close=stuck.close), batch=2, wait_s=0)  # type: ignore[arg-type]
+        begun = [asyncio.ensure_future(batcher.answer(one)) for one in PIXELS]
+        await asyncio.sleep(0)
+        batcher.close()
+        await batcher.join(0.1)
+        return await asyncio.gather(*begun, return_exceptions=True), stuck.closed
+
+    found, closed = asyncio.run(asyncio.wait_for(work(), 10))
+    assert [type(one) for one in found] == [asyncio.CancelledError] * len(PIXELS)
+    assert closed
 
 
 def test_the_last_image_waits_no_longer_for_others_than_it_may(stored: Path) -> None:

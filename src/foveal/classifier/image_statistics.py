@@ -221,10 +221,8 @@ def _grey_and_colour(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return grey levels (N, H, W) float32, and the colourfulness (N, 1), or (N, 0) for grey images."""
     if pixels.shape[3] == 1:
         return pixels[..., 0].astype(np.float32), np.zeros((len(pixels), 0))
-    if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all():  # X-rays, say
-        return GREY_ALONE.take(pixels[..., 0]), np.zeros(
-            (len(pixels), 1)
-        )  # to the bit as below, in a third of the time
+    if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all():
+        return GREY_ALONE.take(pixels[..., 0]), np.zeros((len(pixels), 1))  # X-rays, say: to the bit as below, faster
     grey: np.ndarray = sum(shares.take(pixels[..., channel]) for channel, shares in enumerate(GREY_SHARES))
     step = max(1, min(grey.shape[1:]) // COLOUR_SIDE)
     red, green, blue = (pixels[:, ::step, ::step, channel].astype(np.float32) for channel in range(3))

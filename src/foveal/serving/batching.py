@@ -71,6 +71,8 @@ class Batcher:
         ended = self._loop.time() + timeout_s
         while self._tasks and (left := ended - self._loop.time()) > 0:
             await asyncio.wait(self._tasks, timeout=left)
+        while self._waiting:
+            self._waiting.popleft().future.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -111,5 +113,7 @@ class Batcher:
                 if not one.future.done():
                     one.future.set_result(Answered(its, took_ms, len(batch)))
         finally:
+            for one in batch:
+                one.future.cancel()  # of those that were not told, since this was ended itself
             self._free.append(answering)
             self._hand_out()

@@ -58,6 +58,8 @@ def _of_address(settings: Settings, given: Mapping[str, Given]) -> Iterator[Refu
         yield "guests", "whoever the proxy lets through would work without an account; set guests = false."
     if "proxies" in given and not settings.behind_proxy:
         yield "proxies", "no proxy is believed while behind_proxy is false; set behind_proxy = true."
+    if settings.behind_proxy and not settings.proxies:
+        yield "proxies", "no proxy is named, and behind_proxy says that there is one; name its address."
     for proxy in settings.proxies:
         if not _is_network(proxy):
             yield "proxies", f'"{proxy[:60]}" is no address and no network; write e.g. 10.0.0.7 or 10.0.0.0/24.'
