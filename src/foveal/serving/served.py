@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +77,7 @@ class Served:
     async def start(self) -> None:
         """Make all that answers ready; where one cannot be, raise what was wrong, and nothing is left."""
         try:
-            await asyncio.gather(*(one.start() for one in self.answering))
+            await all_of(*(one.start() for one in self.answering))
         except BaseException:
             await self.close()
             raise
@@ -102,6 +102,13 @@ class Served:
             "gate": decisions.gate is not None,
             "measured": self.measured,
         }
+
+
+async def all_of(*starts: Awaitable[None]) -> None:
+    """Wait for all of `starts`, then raise the first error among them: none is left half-way by another's failure."""
+    for found in await asyncio.gather(*starts, return_exceptions=True):
+        if isinstance(found, BaseException):
+            raise found
 
 
 def open_served(path: Path, engine: str, *, workers: int = 1) -> Served:

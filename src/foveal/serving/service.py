@@ -27,7 +27,7 @@ from foveal.serving.logs import get_log
 from foveal.serving.maps import Maps
 from foveal.serving.metrics import Metrics
 from foveal.serving.refusal import Refusal, overloaded
-from foveal.serving.served import Served, card_text, open_served
+from foveal.serving.served import Served, all_of, card_text, open_served
 from foveal.serving.settings import Settings
 from foveal.serving.watching import Watcher, watch_key
 from foveal.serving.working import Working
@@ -82,7 +82,7 @@ class Service:
             self.decoders = Decoders(settings.decoders, settings.decoder_memory_mib, settings.decoder_timeout_s)
             ending.push_async_callback(self.decoders.stop)
             ending.push_async_callback(self._first.close)
-            await asyncio.gather(self._first.start(), self.decoders.start())
+            await all_of(self._first.start(), self.decoders.start())
             self.current = Current(self._first, batch=settings.batch, wait_s=settings.batch_wait_ms / 1000)
             ending.push_async_callback(self.current.close, LAST_ANSWERS_S)
             self.intake = Intake(
