@@ -41,12 +41,12 @@ def open_engine(
 
 
 def refuse_unfit(runner: Runner, name: str, preprocess: Preprocess, classes: int) -> None:
-    """Ask `runner` about one black image; ClassifierError where it is an engine of another network."""
-    x = np.zeros((1, preprocess.channels, preprocess.height, preprocess.width), np.float32)
+    """Ask `runner` about two black images; ClassifierError where it is an engine of another network."""
+    x = np.zeros((2, preprocess.channels, preprocess.height, preprocess.width), np.float32)
     answer = runner(x)
-    if answer.shape != (1, classes):
+    if answer.shape != (2, classes):
         raise ClassifierError(
-            f"The stored engine {name} answers one image with the shape {answer.shape}, not (1, {classes}): it is "
+            f"The stored engine {name} answers two images with the shape {answer.shape}, not (2, {classes}): it is "
             f"of another network; export it again, or use --engine torch."
         )
 

@@ -36,9 +36,10 @@ def main(arguments: list[str]) -> None:
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told to whoever starts the service
         send(connection, told(error, f"Opening the engine {engine}"))
         return
+    shape = classifier.preprocess.height, classifier.preprocess.width, classifier.preprocess.channels
+    classifier.answer(np.zeros((1, *shape), np.uint8))  # what is made for one image, is made before the first one comes
     gc.freeze()
     send(connection, {"ready": True})
-    shape = classifier.preprocess.height, classifier.preprocess.width, classifier.preprocess.channels
     while (request := receive(connection)) is not None:
         pixels = np.frombuffer(request[1], np.uint8).reshape(-1, *shape)  # (N, H, W, C)
         try:
