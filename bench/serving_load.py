@@ -207,12 +207,12 @@ class Client:
                 self.ms.append((now - connection.since) * 1e3)
             else:
                 self.statuses[str(status) if status else "lost"] += 1
-        if self.load.rate and connection in self.idle:  # one too many, which the server has closed after a while
+        was_idle = connection in self.idle
+        if self.load.rate and was_idle:  # one too many, which the server has closed after a while
             self.idle.remove(connection)
             del self.all[connection.socket.fileno()]
             connection.socket.close()
             return
-        was_idle = connection in self.idle
         if not status or b"\r\nconnection: close" in connection.received[:600].lower():
             del self.all[connection.socket.fileno()]
             connection.again()

@@ -284,19 +284,15 @@ def _cells(image: np.ndarray) -> np.ndarray:
     if not height % CELLS and not width % CELLS:  # all alike: one mean of them all, to the bit as below
         alike = image.reshape(count, CELLS, height // CELLS, CELLS, width // CELLS).swapaxes(2, 3)
         cells = _means(alike.reshape(count * CELLS**2, -1)).reshape(count, -1)
-        return _centred(cells)
-    rows, columns = (np.linspace(0, side, min(CELLS, side) + 1).astype(int) for side in (height, width))
-    cells = np.stack(
-        [
-            _means(image[:, top:bottom, left:right])
-            for top, bottom in itertools.pairwise(rows)
-            for left, right in itertools.pairwise(columns)
-        ],
-        axis=1,
-    )
-    return _centred(cells)
-
-
-def _centred(cells: np.ndarray) -> np.ndarray:
+    else:
+        rows, columns = (np.linspace(0, side, min(CELLS, side) + 1).astype(int) for side in (height, width))
+        cells = np.stack(
+            [
+                _means(image[:, top:bottom, left:right])
+                for top, bottom in itertools.pairwise(rows)
+                for left, right in itertools.pairwise(columns)
+            ],
+            axis=1,
+        )
     centred: np.ndarray = cells - cells.mean(axis=1, keepdims=True)
     return centred

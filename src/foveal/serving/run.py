@@ -76,8 +76,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and tell."""
         await super().startup(sockets)
-        _collect_seldom()
         if self.started and not self.should_exit:
+            _collect_seldom()
             self.was_ready = True
             self._ready()
 

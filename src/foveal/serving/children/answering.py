@@ -54,7 +54,7 @@ class Answerer:
 
         Raises what answering raised; ResourceError where the process ended without an answer, twice.
         """
-        body = np.ascontiguousarray(pixels).tobytes()
+        body = np.ascontiguousarray(pixels).data.cast("B")
         most = len(pixels) * (WORDS_BYTES + CLASS_BYTES * len(self._stored.card.classes))
         for _ in range(TRIES):
             child = self._child or await self._replaced()

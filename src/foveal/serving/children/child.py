@@ -8,17 +8,26 @@ import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 from foveal.errors import ResourceError
 from foveal.serving.children.frames import HEAD, MOST_JSON, frame_head
-from foveal.serving.children.starting import START_S, command, environment
 
+START_S = 60.0  # within which a child must be ready, on a machine that has much else to do
 SOCKET_BYTES = 1 << 20  # asked of the system for each direction, so that a reply seldom waits to be read
 USUAL_JSON = 1 << 10  # bytes
 SMALL = 1 << 18  # bytes up to which a request is copied together, to be sent by one call
+MEMORY = {  # of glibc: what was freed is kept for the next image, which else pays for new pages
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    "MALLOC_TOP_PAD_": str(4 << 20),
+}
+ALLOWED_VARIABLES = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TMPDIR", "TZ")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +80,8 @@ class Child(asyncio.BufferedProtocol):
             here.setblocking(False)
             self._expect(ready, 0, MOST_JSON, START_S)
             self._process = await asyncio.create_subprocess_exec(
-                *command(module, there, arguments),
-                pass_fds=[there.fileno()], env=environment(), start_new_session=True,
+                sys.executable, "-P", "-m", module, str(there.fileno()), str(os.getpid()), *arguments,
+                pass_fds=[there.fileno()], env=_environment(), start_new_session=True,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
             await self._loop.create_unix_connection(lambda: self, sock=here)
@@ -92,7 +101,7 @@ class Child(asyncio.BufferedProtocol):
     def ask(
         self,
         facts: bytes,
-        body: bytes,
+        body: bytes | memoryview,
         reply: asyncio.Future[Reply | Lost],
         *,
         timeout_s: float,
@@ -197,3 +206,12 @@ class Child(asyncio.BufferedProtocol):
         self._end_process()
         self._settle(Lost(self._why))
         self._on_end(self)
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables of a child: what it needs to find its libraries, and none of the service's secrets."""
+    kept = {name: os.environ[name] for name in ALLOWED_VARIABLES if name in os.environ}
+    paths = [str(Path(one).absolute()) for one in sys.path if one]
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, **one_thread, **own, **MEMORY}
