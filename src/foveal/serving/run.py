@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +30,7 @@ from foveal.serving.store import open_store
 from foveal.serving.tracing import start_tracing
 
 LAST_S = 20.0  # beyond the time to drain, for the parts to end
+TAKE_IN_S, LOOKS = 2.0, 20  # for requests sent before the signal: at most so long; until so many looks find none
 
 
 def serve(settings: Settings, *, ready: Callable[[str, Service], None] = lambda *_: None) -> None:
@@ -80,6 +83,18 @@ class _Server(uvicorn.Server):
             _collect_seldom()
             self.was_ready = True
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take in what was sent before, to be answered or refused in words; then stop as uvicorn does.
+
+        What waits unread in a socket that is closed is lost without a word, and a busy machine lets much wait there.
+        """
+        begun, ended = -1, time.monotonic() + TAKE_IN_S
+        while begun != self.server_state.total_requests and time.monotonic() < ended:
+            begun = self.server_state.total_requests
+            for _ in range(LOOKS):
+                await asyncio.sleep(0.001)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
