@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,8 +16,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 VERSION = 1  # of what is measured: what was kept of another version is measured anew
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow converts
-GREY_SHARES = GREY[:, None] * np.arange(256, dtype=np.float32)  # looked up in half the time that multiplying takes
-GREY_ALONE = GREY_SHARES[0] + GREY_SHARES[1] + GREY_SHARES[2]  # of a pixel whose three channels are equal
 BLACK, WHITE = 10, 245  # grey levels: up to, and from
 OCTAVES = 5
 SMALLEST_SIDE = 6  # of an octave: below, too few differences are left
@@ -65,7 +64,8 @@ class Aspect:
     words: str
 
 
-def statistics_of(height: int, width: int, channels: int) -> list[Statistic]:
+@functools.lru_cache(maxsize=16)
+def statistics_of(height: int, width: int, channels: int) -> tuple[Statistic, ...]:
     """Return the statistics, in the order of the columns of `measure`, for images of this size."""
     found: list[Statistic] = []
 
@@ -91,7 +91,7 @@ def statistics_of(height: int, width: int, channels: int) -> list[Statistic]:
     add("layout", "layout of light and dark", "", "", 0.1, cells)
     add("asymmetry", "left-right asymmetry", "more alike left and right", "less alike left and right", 0.02)
     add("asymmetry", "up-down asymmetry", "more alike above and below", "less alike above and below", 0.02)
-    return found
+    return tuple(found)
 
 
 def aspects_of(height: int, width: int, channels: int) -> list[Aspect]:
@@ -159,9 +159,8 @@ def _measure(pixels: np.ndarray) -> np.ndarray:
     grey, colourfulness = _grey_and_colour(pixels)  # (N, H, W), (N, 0 or 1)
     mean = _means(grey)  # (N,)
     centred = grey - mean[:, None, None].astype(np.float32)
-    squared = centred * centred
-    variance = _means(squared)
-    skewness = _means(squared * centred) / (variance + FAINTEST) ** 1.5
+    variance = _mean_products(centred, centred)
+    skewness = _mean_products(centred * centred, centred) / (variance + FAINTEST) ** 1.5
     deviation = np.sqrt(variance + FAINTEST)  # (N,) never 0
     levels = _pyramid(centred)
     energies = [_energy(level) for level in levels[: _octaves(*grey.shape[1:])]]
@@ -211,6 +210,13 @@ def _means(values: np.ndarray) -> np.ndarray:
     return means
 
 
+def _mean_products(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the mean (N,) of the products of `first` and `second` (N, h, w): rows in float32, all in float64."""
+    rows = np.einsum("nhw,nhw->nh", first, second)
+    products: np.ndarray = rows.sum(axis=1, dtype=np.float64) / max(1, first[0].size)
+    return products
+
+
 def _shares(which: np.ndarray) -> np.ndarray:
     """Return the share (N,) of each row of `which` (N, …) bool that is true."""
     shares: np.ndarray = np.array([np.count_nonzero(one) for one in which]) / max(1, which[0].size)
@@ -221,14 +227,15 @@ def _grey_and_colour(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return grey levels (N, H, W) float32, and the colourfulness (N, 1), or (N, 0) for grey images."""
     if pixels.shape[3] == 1:
         return pixels[..., 0].astype(np.float32), np.zeros((len(pixels), 0))
-    if (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all():
-        return GREY_ALONE.take(pixels[..., 0]), np.zeros((len(pixels), 1))  # X-rays, say: to the bit as below, faster
-    grey: np.ndarray = sum(shares.take(pixels[..., channel]) for channel, shares in enumerate(GREY_SHARES))
+    red, green, blue = (pixels[..., channel].astype(np.float32) for channel in range(3))
+    grey = GREY[0] * red + GREY[1] * green + GREY[2] * blue
+    if np.array_equal(red, green) and np.array_equal(green, blue):  # X-rays, say
+        return grey, np.zeros((len(pixels), 1))
     step = max(1, min(grey.shape[1:]) // COLOUR_SIDE)
-    red, green, blue = (pixels[:, ::step, ::step, channel].astype(np.float32) for channel in range(3))
+    red, green, blue = (one[:, ::step, ::step] for one in (red, green, blue))
     first, second = red - green, (red + green) / 2 - blue  # the opponent colours
     means = [_means(one) for one in (first, second)]
-    variances = [_means(one * one) - mean**2 for one, mean in zip((first, second), means, strict=True)]
+    variances = [_mean_products(one, one) - mean**2 for one, mean in zip((first, second), means, strict=True)]
     spread = np.sqrt(np.maximum(0, sum(variances)))
     colourfulness: np.ndarray = (spread + 0.3 * np.hypot(*means)) / 255
     return grey, colourfulness[:, None]
@@ -250,8 +257,21 @@ def _energy(image: np.ndarray) -> np.ndarray:
 
     First differences would not do: those of the large shapes outweigh all detail, even in a sharp image.
     """
-    energy: np.ndarray = _means(np.diff(image, 2, axis=1) ** 2) + _means(np.diff(image, 2, axis=2) ** 2)
+    down = image[:, 1:] - image[:, :-1]
+    down = down[:, 1:] - down[:, :-1]
+    across = _second_differences_across(image)
+    energy: np.ndarray = _mean_products(down, down) + _mean_products(across, across)
     return energy
+
+
+def _second_differences_across(image: np.ndarray) -> np.ndarray:
+    """Return them (N, h, w - 2): taken along the whole image, three times as fast as row by row, and ends left out."""
+    flat = image.reshape(len(image), -1)
+    first = flat[:, 1:] - flat[:, :-1]
+    second = np.zeros_like(flat)
+    np.subtract(first[:, 1:], first[:, :-1], out=second[:, :-2])
+    inside: np.ndarray = second.reshape(image.shape)[:, :, :-2]
+    return inside
 
 
 def _directions(image: np.ndarray) -> np.ndarray:
@@ -262,18 +282,19 @@ def _directions(image: np.ndarray) -> np.ndarray:
     count = len(image)
     across = image[:, 1:-1, 2:] - image[:, 1:-1, :-2]
     down = image[:, 2:, 1:-1] - image[:, :-2, 1:-1]
-    strength = np.hypot(across, down).reshape(count, -1)  # (N, P)
-    place = np.arctan2(down, across).reshape(count, -1) * np.float32(DIRECTIONS / np.pi) % DIRECTIONS
+    strength = np.sqrt(across * across + down * down).reshape(count, -1)  # (N, P)
+    place = np.arctan2(down, across).reshape(count, -1) * np.float32(DIRECTIONS / np.pi)  # -8 … 8
+    place[place < 0] += DIRECTIONS  # the opposite direction
     lower = np.floor(place)
     upper_share = place - lower
-    histogram = np.full(count * DIRECTIONS, WEAKEST_EDGE)  # in each, so that noise in a blank image is none
-    first = np.arange(count)[:, None] * DIRECTIONS
+    at = (lower.astype(np.int64) + np.arange(count)[:, None] * (DIRECTIONS + 2)).ravel()
     points = max(1, strength.shape[1])
+    histogram = np.zeros((count, DIRECTIONS + 2))
     for steps, share in ((0, 1 - upper_share), (1, upper_share)):
-        at = first + (lower.astype(np.int64) + steps) % DIRECTIONS
         weights = (strength * share).ravel() / points
-        histogram += np.bincount(at.ravel(), weights, minlength=count * DIRECTIONS)
-    by_image = histogram.reshape(count, DIRECTIONS)
+        histogram += np.bincount(at + steps, weights, minlength=histogram.size).reshape(histogram.shape)
+    histogram[:, :2] += histogram[:, DIRECTIONS:]  # half a turn is none
+    by_image = histogram[:, :DIRECTIONS] + WEAKEST_EDGE  # in each, so that noise in a blank image is none
     shares: np.ndarray = np.sqrt(by_image / by_image.sum(axis=1, keepdims=True))
     return shares
 
