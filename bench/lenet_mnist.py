@@ -91,7 +91,8 @@ def run_preset(name: str, seed: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         started = time.time()
-        command = [Path(sys.executable).with_name("foveal"), "train", DATA / "mnist", "--preset", name]
+        foveal = Path(sys.executable).with_name("foveal")
+        command: list[str | Path] = [foveal, "train", DATA / "mnist", "--preset", name]
         subprocess.run([*command, "--seed", str(seed), "--out", out], check=True, capture_output=True)
         metrics = out / "metrics.json"
         return Outcome(metrics.stat().st_mtime - started, json.loads(metrics.read_text())["test"]["accuracy"]["value"])
@@ -145,7 +146,7 @@ def textbook(seed: int, folder: Path) -> None:
         network.train()
         for x, labels in train:
             optimizer.zero_grad()
-            F.cross_entropy(network(x), labels).backward()
+            F.cross_entropy(network(x), labels).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         network.eval()
         with torch.no_grad():

@@ -40,12 +40,11 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=200)
     options = parser.parse_args()
     mnist = foveal.load(DATA / "mnist")
-    pixels, labels = mnist.images.pixels[..., 0], mnist.labels
-    order = np.random.default_rng(0).permutation(len(labels))
+    order = np.random.default_rng(0).permutation(len(mnist))
     train, test = order[: options.train], order[-options.test :]
     for marked in (None, MARKED):
-        learnt = plant(pixels[train], labels[train], seed=1, marked=marked, share=1.0)
-        shown = plant(pixels[test], labels[test], seed=2, marked=marked, share=1.0)
+        learnt = plant(digits(mnist, train), mnist.labels[train], seed=1, marked=marked, share=1.0)
+        shown = plant(digits(mnist, test), mnist.labels[test], seed=2, marked=marked, share=1.0)
         with tempfile.TemporaryDirectory() as place:
             data = foveal.load(learnt.images, [str(label) for label in learnt.labels])
             run = foveal.train(data, model="simple_cnn", epochs=6, out=Path(place) / "run", progress=False)
@@ -54,6 +53,11 @@ def main() -> None:
                 unmarked(classifier, run, shown)
             else:
                 with_mark(classifier, shown, Path(place) / "images")
+
+
+def digits(mnist: foveal.Dataset, rows: np.ndarray) -> np.ndarray:
+    """Return the images (N, 28, 28) uint8 at `rows`."""
+    return np.stack([np.asarray(mnist.images.picture(row)) for row in rows.tolist()])
 
 
 def unmarked(classifier: foveal.Classifier, run: foveal.Run, shown: Planted) -> None:

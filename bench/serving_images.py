@@ -41,7 +41,9 @@ def pictures() -> Iterator[Image.Image]:
                     yield Image.open(io.BytesIO(archive.read(name))).convert("L")
     noise = np.random.default_rng(0)
     while True:
-        coarse = Image.fromarray(noise.integers(0, 256, (12, 12), np.uint8)).resize((SIDE, SIDE), Image.BICUBIC)
+        coarse = Image.fromarray(noise.integers(0, 256, (12, 12), np.uint8)).resize(
+            (SIDE, SIDE), Image.Resampling.BICUBIC
+        )
         grain = noise.normal(0, 0.4, (SIDE, SIDE))  # which weighs about 27 KB as a PNG
         yield Image.fromarray(np.clip(np.asarray(coarse) + grain, 0, 255).astype(np.uint8))
 

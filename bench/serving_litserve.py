@@ -13,7 +13,7 @@ from fastapi import UploadFile
 from serving_peers import fitted, loaded, said
 
 
-class Api(litserve.LitAPI):
+class Api(litserve.LitAPI):  # type: ignore[misc]  # litserve is not installed where types are checked
     """EfficientNet-Lite0 in torch eager, asked for batches; the worker decodes."""
 
     def __init__(self, path: Path) -> None:
@@ -29,7 +29,8 @@ class Api(litserve.LitAPI):
     def predict(self, images: Any) -> np.ndarray:
         with torch.inference_mode():
             x = torch.from_numpy(self.classifier.preprocess.normalise_array(np.stack(images)))
-            return self.classifier.network(x).softmax(1).numpy()
+            probabilities: np.ndarray = self.classifier.network(x).softmax(1).numpy()
+            return probabilities
 
     def encode_response(self, row: np.ndarray) -> dict[str, Any]:
         return said(self.classifier.classes, row)

@@ -157,7 +157,8 @@ class Client:
         for request in self.requests:
             request.numbered("0" * 24)  # a whole PNG
         self.run_name = os.urandom(6).hex()
-        self.sent, self.all, self.idle = 0, {}, collections.deque[Connection]()
+        self.all: dict[int, Connection] = {}  # by the number of its socket
+        self.sent, self.idle = 0, collections.deque[Connection]()
         self.ms: list[float] = []
         self.statuses: collections.Counter[str] = collections.Counter()
 

