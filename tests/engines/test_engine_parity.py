@@ -126,10 +126,11 @@ def test_an_operator_that_is_lacking_is_named(tmp_path):
         write_onnx(capture(Erring(), (1, 4, 4)), tmp_path / "model.onnx")
 
 
-def test_a_network_that_decides_by_its_input_is_refused_and_not_frozen():
+def test_a_network_that_decides_by_its_input_is_refused_and_not_frozen(capfd):
     with pytest.raises(ClassifierError, match="depends on the images' values") as caught:
         capture(Deciding(), (1, 4, 4))
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")  # not the graph that torch came as far as
 
 
 def test_garbage_is_no_engine():

@@ -42,7 +42,11 @@ def quietly() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),  # torch.export prints the graph that it came as far as
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -56,7 +60,7 @@ def _sentence(engine: str, error: BaseException) -> str:
             if found := wording.search(text):
                 return f"{engine} lacks the operator {found.group(1)}, which this network uses; predict with torch."
     if any(sign in text for text in texts for sign in CONTROL_FLOW):
-        return f"{engine} cannot hold this network: what it computes depends on the images' values, not on them alone."
+        return f"{engine} cannot hold this network: which way it computes depends on the images' values."
     first = next((line.strip() for line in texts[0].splitlines() if line.strip()), type(error).__name__)
     return f"{engine} cannot run this network: {first[:300].rstrip('.')}."
 
