@@ -115,6 +115,11 @@ class Broken(Net):
         raise KeyError("lost")
 
 
+class Undefined(Net):
+    def forward(self, x):
+        return super().forward(x) * float("nan")
+
+
 class Sociable(Net):
     def forward(self, x):
         return super().forward(x - x.mean(0))
@@ -242,6 +247,7 @@ def test_it_is_built_where_it_can_compute(own_code, device):
         ("their_net:probabilities", "answers with probabilities, not with logits"),
         ("their_net:fixed", "cannot take images of 2×8×6: RuntimeError: mat1 and mat2 shapes"),
         ("their_net:Two", "their_net:Two answers with a tuple, not with a tensor of logits (B, classes)."),
+        ("their_net:Undefined", "their_net:Undefined answers with values that are no numbers (NaN)"),
         ("their_net:Sociable", "answers an image otherwise when it is alone than beside another"),
         ("their_net:Moody", "or otherwise each time"),
         ("their_net:harsh", "their_net:harsh raised Harsh: no (their_net.py, line "),

@@ -87,6 +87,8 @@ def _probe(network: Network, name: str, classes: int, shape: tuple[int, int, int
                 f"{name} answers {PROBE} images of {images} with values of shape {tuple(output.shape)}, not with "
                 f"logits of shape ({PROBE}, {classes}), one a class."
             )
+        if output.isnan().any():
+            raise UsageError(f"{name} answers with values that are no numbers (NaN), so that it cannot be trained.")
         if output is answer and not _alike(output[:1], alone):
             raise UsageError(
                 f"{name} answers an image otherwise when it is alone than beside another, or otherwise each time: in "
