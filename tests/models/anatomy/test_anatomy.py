@@ -11,7 +11,7 @@ from foveal.errors import UsageError
 from foveal.models.anatomy import inspect_network, layer_table
 from foveal.models.anatomy import trace as tracing
 from foveal.models.anatomy.shapes import output_of
-from foveal.models.anatomy.summary import lines, rows
+from foveal.models.anatomy.summary import lines, rows, table
 from foveal.models.catalog import create_model, find
 
 
@@ -284,7 +284,26 @@ def test_stages_add_up_and_a_deep_network_fits_on_a_screen():
     unfolded = rows(anatomy, 9)
     layers = [row for row in unfolded if len(row.nodes) == 1]
     assert sum(row.nodes[0].parameters for row in layers) == anatomy.parameters
-    assert max(map(len, lines(anatomy, width=80))) <= 100
+    assert max(map(len, lines(anatomy, width=80))) <= 80
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "mobilenet_v2"])
+def test_the_table_fits_a_terminal_of_80_columns(name, depth):
+    entry = find(name)
+    with torch.device("meta"):
+        anatomy = inspect_network(create_model(name), *entry.native_input)
+    narrow = lines(anatomy, depth=depth, width=80)
+    shown = narrow[2 : narrow.index("", 2)]
+    assert max(map(len, shown)) <= 80
+    assert shown[0].split() == ["type", "output", "parameters", "MACs"]
+
+
+def test_types_are_cut_before_anything_else_is():
+    cells = [("", "type", *("x" * 5,) * 7), ("layer", "AVeryLongNameOfAClass", *("9" * 5,) * 7)]
+    assert table(cells, 49)[2] == "layer  AVeryLongNameOfAClass  99999  99999  99999"
+    assert table(cells, 46)[2] == "layer  AVeryLongNameOfAC…  99999  99999  99999"
+    assert table(cells, 10)[2] == "layer  AVeryLongNa…  99999  99999  99999"  # never less than tells them apart
 
 
 def test_branches_side_by_side_are_not_folded():

@@ -13,6 +13,7 @@ from foveal.models.anatomy.trace import Node
 USUAL_DEPTH = 1  # stages, and what they are made of
 HEAD = ("", "type", "output", "parameters", "connections", "MACs", "activations", "field", "stride")
 OPTIONAL = (4, 6, 8, 7)  # columns that a narrow terminal goes without, the first one first
+TYPE, LEAST = 1, 12  # the column whose words are cut short where that is not enough, and how many letters stay
 SUMMED = ("parameters", "connections", "macs", "activation_bytes")
 EXACT = 10**7  # connections below which all digits are written
 LEFT = (0, 1, 2)  # columns that stand flush left
@@ -78,11 +79,13 @@ def totals(anatomy: Anatomy) -> list[tuple[str, str]]:
 
 
 def table(cells: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Return the lines of a table with a head; columns of `OPTIONAL` are left out while it is too wide."""
+    """Return the lines of a table with a head; while it is too wide columns are left out, then types cut short."""
     shown = list(range(len(cells[0])))
     for column in OPTIONAL:
         if _width(cells, shown) > width:
             shown.remove(column)
+    room = max(LEAST, max(len(row[TYPE]) for row in cells) - max(0, _width(cells, shown) - width))
+    cells = [[_cut(word, room) if at == TYPE else word for at, word in enumerate(row)] for row in cells]
     widths = {column: max(len(row[column]) for row in cells) for column in shown}
     written = []
     for row in cells:
@@ -124,6 +127,10 @@ def size(number: int) -> str:
         if number >= unit:
             return f"{number / unit:.1f} {letters}"
     return f"{number} B"
+
+
+def _cut(word: str, room: int) -> str:
+    return word if len(word) <= room else f"{word[: room - 1]}…"
 
 
 def _width(cells: Sequence[Sequence[str]], shown: Sequence[int]) -> int:
