@@ -160,5 +160,14 @@ def test_numbers_that_are_none_are_refused():
         converted("squeezenet1_1", broken)
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.int32, torch.bool, torch.complex64])
+def test_numbers_of_another_kind_are_refused_and_not_converted(kind):
+    quantised = random_weights("squeezenet1_1")
+    quantised["features.0.bias"] = quantised["features.0.bias"].to(kind)
+    name = str(kind).removeprefix("torch.")
+    with pytest.raises(ClassifierError, match=rf"the file holds {name} in features.0.bias, which is no weight"):
+        converted("squeezenet1_1", quantised)
+
+
 def test_the_hash_of_the_tests_is_the_one_that_is_used(listed, small_file):
     assert listed(small_file).sha256 == sha256(small_file)

@@ -85,6 +85,9 @@ def fitted(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], name: 
     _refuse_other(found, expected, name)
     fit = {}
     for key, own in expected.items():
+        if own.is_floating_point() and not found[key].is_floating_point():
+            kind = str(found[key].dtype).removeprefix("torch.")
+            raise ClassifierError(f"{name} holds {kind} in {key}, which is no weight of a network in floating point.")
         tensor = found[key].detach().to(own.dtype).contiguous()
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise ClassifierError(f"{name} holds values that are no numbers (NaN or infinite) in {key}.")
