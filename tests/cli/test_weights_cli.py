@@ -64,6 +64,16 @@ def test_from_a_file_to_a_prediction(file, tmp_path):
     assert result.exit_code == 0 and "%" in result.output
 
 
+def test_the_list_and_a_wrong_tag_name_what_was_added_by_hand(file):
+    run("add", file, "--as", "squeezenet1_1.mine")
+    line = run("list", "squeezenet1_1.m*").splitlines()[1]
+    assert line.split()[:2] == ["squeezenet1_1.mine", "yes"]
+    assert line.endswith("no accuracy given; added by hand; preprocessing as squeezenet1_1.imagenet1k_v1")
+    assert len(run("list").splitlines()) == 200
+    with pytest.raises(UsageError, match=r'Did you mean "mine"\? There are: imagenet1k_v1, mine\.'):
+        run("fetch", "squeezenet1_1.mien")
+
+
 def test_a_bundle_carries_them_elsewhere(file, tmp_path, monkeypatch):
     run("add", file, "--as", "squeezenet1_1.mine")
     out = run("bundle", "squeezenet1_1.mine", "--out", tmp_path / "b.zip")

@@ -27,14 +27,15 @@ def list_weights(
 ) -> None:
     """List the weights there are: name, whether they are here, size, accuracy, and how it was measured."""
     from foveal.errors import UsageError, nearest
-    from foveal.models.weights.cache import kept
+    from foveal.models.weights.cache import all_by_hand, kept
     from foveal.models.weights.published import PUBLISHED
 
+    known = {one.name: one for one in (*PUBLISHED.values(), *all_by_hand())}
     wanted = (pattern or "*").lower().replace("-", "_")
     wanted = wanted if "*" in wanted or "?" in wanted else f"*{wanted}*"
-    found = [one for one in PUBLISHED.values() if fnmatch.fnmatchcase(one.name, wanted)]
+    found = [one for one in known.values() if fnmatch.fnmatchcase(one.name, wanted)]
     if not found:
-        raise UsageError(f'No weights are called like "{pattern}".{nearest(wanted.strip("*"), PUBLISHED)}')
+        raise UsageError(f'No weights are called like "{pattern}".{nearest(wanted.strip("*"), known)}')
     found.sort(key=lambda one: (one.model, not one.default, one.tag))
     width = max(len(one.name) for one in found)
     typer.echo(f"{'name':<{width}}    here  {'size':>8}  top-1  top-5  how the accuracy was measured")

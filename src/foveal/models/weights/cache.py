@@ -219,6 +219,12 @@ def added_by_hand(model: str, tag: str) -> PretrainedWeights | None:
     return own_weights(known[0], tag, record.file, record.file_sha256) if record and known else None
 
 
+def all_by_hand() -> list[PretrainedWeights]:
+    """Return the facts of all weights that are here under a tag of somebody's own, by their names."""
+    names = [file.stem.partition(".") for file in sorted(weights_folder().glob("*.json")) if file.stem not in PUBLISHED]
+    return [own for model, _, tag in names if (own := added_by_hand(model, tag))]
+
+
 def own_weights(like: PretrainedWeights, tag: str, file: str, sha256: str) -> PretrainedWeights:
     """Return the facts of somebody's own weights for the network of `like`."""
     return dataclasses.replace(

@@ -51,7 +51,7 @@ def pretrained(name: str, tag: str | None = None) -> PretrainedWeights:
     for one in known:
         if one.tag == wanted:
             return one
-    from foveal.models.weights.cache import added_by_hand
+    from foveal.models.weights.cache import added_by_hand, all_by_hand
 
     if tag != DEFAULT and (own := added_by_hand(entry.name, wanted)):
         return own
@@ -59,7 +59,7 @@ def pretrained(name: str, tag: str | None = None) -> PretrainedWeights:
         raise UsageError(
             f"There are no published weights for {entry.name}; `foveal weights list` shows which there are."
         )
-    tags = [one.tag for one in known]
+    tags = [one.tag for one in known] + [one.tag for one in all_by_hand() if one.model == entry.name]
     raise UsageError(
         f'There are no weights "{tag}" for {entry.name}.{nearest(wanted, tags)} There are: {", ".join(tags)}.'
     )
