@@ -366,6 +366,21 @@ def test_a_bundle_that_was_changed_is_refused_whole(change, says, listed, small_
     assert kept_weights.kept(weights) is None
 
 
+def test_a_bundle_that_is_cut_off_or_damaged_says_so(listed, small_file, tmp_path):
+    listed(small_file)
+    (tmp_path / "s.pth").write_bytes(small_file)
+    write_bundle(add(tmp_path / "s.pth"), tmp_path / "b.zip")
+    whole = (tmp_path / "b.zip").read_bytes()
+    (tmp_path / "b.zip").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ClassifierError, match=r"^b\.zip is no bundle of weights .*, or it is cut off \([\d,]+ bytes\)"):
+        add(tmp_path / "b.zip")
+    at = len(whole) // 2
+    (tmp_path / "b.zip").write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(ClassifierError) as caught:
+        add(tmp_path / "b.zip")
+    assert str(caught.value).endswith(f"no whole bundle of weights: Bad CRC-32 for file '{SMALL}.safetensors'.")
+
+
 def test_a_file_of_nobody(tmp_path):
     for content in (b"", b"\x80\x02}q\x00.", pth({"a": torch.zeros(1)})):
         (tmp_path / "x.pth").write_bytes(content)

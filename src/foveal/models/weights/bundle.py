@@ -133,5 +133,5 @@ def _refuse_unfit(content: bytes, record: Kept) -> None:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).strip("'\"").rstrip(".")
+    text = str(error).strip("'\"" if isinstance(error, KeyError) else "").rstrip(".")
     return f"{text} is missing" if isinstance(error, KeyError) and " " not in text else text
