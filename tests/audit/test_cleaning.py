@@ -15,8 +15,10 @@ import foveal
 from foveal.cli.app import app
 from foveal.data.overlay import laid_over
 from foveal.errors import DataError
+from foveal.progress import Progress
 from foveal.run import read_json
 from foveal.workflows.check import check
+from foveal.workflows.full_audit import full_audit
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +131,25 @@ def test_what_blocks_ends_the_command_with_its_exit_code_and_says_what_a_manifes
     told = CliRunner().invoke(app, ["data", "check", str(dirty), "--out", str(tmp_path / "q.html"), *words])
     assert told.exit_code == 4 and "group-across-splits" in told.output
     assert "it still blocks training: class-absent-from-split, group-across-splits" in told.output
+
+
+def test_kept_doubts_name_the_image_and_the_classes_that_were_doubted(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (61, 16, 16), dtype=np.uint8)
+    images[60] = images[0]  # of "left" by its look, and filed there; its copy stands under "right"
+    labels = np.array([*(np.arange(60) % 2), 1])
+    embeddings = rng.normal(0, 0.1, (61, 4)) + np.array([*(np.arange(60) % 2), 0])[:, None]
+    embeddings[60] = embeddings[0]
+
+    def doubted(names: list[str]) -> list[tuple[str, str, str]]:
+        dataset = foveal.load(images, np.array(["left", "right"])[labels], classes=names)
+        made = full_audit(dataset, embeddings, "stand-in", Progress(silent=True), memory_gib=1.0, scratch=tmp_path)
+        return [
+            (str(dataset.record_ids[one.row]), dataset.classes[one.label], dataset.classes[one.looks_like])
+            for one in made.suspects
+        ]
+
+    made = doubted(["left", "right"])
+    assert made == [("000060", "right", "left")]
+    assert doubted(["left", "right"]) == made and len(list((tmp_path / "cache" / "audits").iterdir())) == 1
+    assert doubted(["right", "left"]) == made  # the classes in another order

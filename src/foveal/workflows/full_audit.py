@@ -125,7 +125,7 @@ def _without_copies(dataset: Dataset, pairs: list[Pair]) -> list[Pair]:
 
 def _place(dataset: Dataset, embedded_by: str) -> Path:
     undivided = dataset.with_splits(unknown(len(dataset)))  # the folds of one set are one set
-    facts = [SCHEMA, undivided.content_hash, embedded_by]
+    facts = [SCHEMA, undivided.content_hash, embedded_by, dataset.classes]  # labels are kept as places among these
     return cache_folder() / "audits" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
 
 
@@ -152,8 +152,10 @@ def _write(file: Path, made: FullAudit, dataset: Dataset, progress: Progress) ->
 def _read(file: Path, dataset: Dataset) -> FullAudit | None:
     """Return the audit in `file`, or None where there is none, or one that is damaged."""
     first: dict[str, int] = {}
-    for row, digest in enumerate(dataset.scan.digests.tolist()):
+    filed: dict[tuple[str, int], list[int]] = {}  # copies under one label are all suspect, or none
+    for row, (digest, label) in enumerate(zip(dataset.scan.digests.tolist(), dataset.labels.tolist(), strict=True)):
         first.setdefault(digest, row)
+        filed.setdefault((digest, label), []).append(row)
     try:
         value = json.loads(file.read_text("utf-8"))
         if value.pop("sha256") != _digest(value):
@@ -162,10 +164,12 @@ def _read(file: Path, dataset: Dataset) -> FullAudit | None:
         for entry in value["pairs"]:
             row, other = sorted((first[entry["row"]], first[entry["other"]]))
             pairs.append(Pair(**{**entry, "row": row, "other": other}))
-        doubted = [Suspect(**{**entry, "row": first[entry["row"]]}) for entry in value["suspects"]]
+        doubted = [
+            Suspect(**{**entry, "row": filed[entry["row"], entry["label"]].pop(0)}) for entry in value["suspects"]
+        ]
         told = [Told(**entry) for entry in value["told"]]
         return FullAudit(tuple(pairs), tuple(doubted), tuple(told), value["embedded_by"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
