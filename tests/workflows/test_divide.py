@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,29 @@ def test_by_time_the_latest_groups_are_tested(clinic, tmp_path):
     groups = {split: {int(name[1:]) for name in names} for split, names in groups_of(tmp_path / "t.csv").items()}
     assert max(groups["train"]) < min(groups["validation"]) <= max(groups["validation"]) < min(groups["test"])
     assert groups["test"] == set(range(40, 50))
+
+
+def dated(clinic: foveal.Dataset, file: Path, pattern: str) -> Path:
+    """Write a date for each record, a day later every four images, as `pattern` has it."""
+    days = [date(2023, 12, 1) + timedelta(days=row // 4) for row in range(len(clinic))]
+    lines = [f"{record},{day:{pattern}}\n" for record, day in zip(clinic.record_ids.tolist(), days, strict=True)]
+    file.write_text("record_id,date\n" + "".join(lines))
+    return file
+
+
+@pytest.mark.parametrize("pattern", ["%Y-%m-%d", "%Y%m%d", "%Y/%m/%d"])
+def test_dates_that_begin_with_the_year_put_the_latest_into_the_test(clinic, tmp_path, pattern):
+    divide(clinic, tmp_path / "t.csv", by="time", dates=dated(clinic, tmp_path / "d.csv", pattern), progress=False)
+    groups = {split: {int(name[1:]) for name in names} for split, names in groups_of(tmp_path / "t.csv").items()}
+    assert max(groups["train"]) < min(groups["validation"]) and max(groups["validation"]) < min(groups["test"])
+
+
+@pytest.mark.parametrize("pattern", ["%d/%m/%Y", "%m-%d-%Y", "%d%m%Y", "%Y3%m%d", "%Y-13-%d", "%y-%m-%d12"])
+def test_dates_of_another_kind_are_refused_and_not_put_into_a_wrong_order(clinic, tmp_path, pattern):
+    dates = dated(clinic, tmp_path / "d.csv", pattern)
+    with pytest.raises(DataError, match=r"200 images have no date \(YYYY-MM-DD or YYYYMMDD\)"):
+        divide(clinic, tmp_path / "t.csv", by="time", dates=dates, progress=False)
+    assert not (tmp_path / "t.csv").exists()
 
 
 def test_what_cannot_be_divided_is_refused_and_nothing_written(clinic, tmp_path):

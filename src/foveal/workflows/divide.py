@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -192,17 +193,25 @@ def _dates(dataset: Dataset, file: str | Path | None) -> np.ndarray:
 
         if not Path(file).is_file():
             raise UsageError(f"There is no file of dates {file}.")
-        rows = {
-            row.get("record_id", ""): re.sub(r"[^0-9]", "", row.get("date", "") or "") for row in read_csv(Path(file))
-        }
+        rows = {row.get("record_id", ""): _date(row.get("date") or "") for row in read_csv(Path(file))}
         found = np.array([rows.get(record, "") for record in dataset.record_ids.tolist()])
     missing = dataset.record_ids[np.char.str_len(found) != 8]
     if len(missing):
         raise DataError(
-            f"{dataset.name}: {len(missing):,} images have no date (YYYYMMDD); give them with --dates:\n"
+            f"{dataset.name}: {len(missing):,} images have no date (YYYY-MM-DD or YYYYMMDD); give them with --dates:\n"
             f"{listed(missing, 5)}"
         )
     return found.astype("<U8")
+
+
+def _date(text: str) -> str:
+    """Return a date as YYYYMMDD; empty for what is none, or begins with its day or month: the order would be wrong."""
+    parts = re.fullmatch(r"(\d{4})([-./]?)(\d\d)\2(\d\d)", text.strip(), re.ASCII)
+    digits = parts[1] + parts[3] + parts[4] if parts else ""
+    try:
+        return digits if digits and date.fromisoformat(digits) else ""
+    except ValueError:
+        return ""
 
 
 def _proved(dataset: Dataset, units: np.ndarray, assigned: np.ndarray) -> tuple[str, list[Finding]]:
