@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -124,6 +125,27 @@ def test_what_cannot_be_divided_is_refused_and_nothing_written(clinic, tmp_path)
     out.write_text("mine")
     with pytest.raises(OutputError, match="exists already"):
         divide(clinic, out, progress=False)
+
+
+@pytest.mark.parametrize("how", [{"folds": 3}, {"by": "source"}, {"by": "time"}, {}])
+@pytest.mark.parametrize("share", [0.0, -0.2, 0.9, 1.5])
+def test_a_share_that_is_none_is_refused_however_the_source_is_divided(clinic, tmp_path, how, share):
+    with pytest.raises(UsageError, match="are shares above 0 that leave some for training"):
+        divide(clinic, tmp_path / "s.csv", validation=share, progress=False, **how)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("how", [{}, {"folds": 3}, {"by": "source"}])
+def test_dates_that_nothing_asks_for_are_refused(clinic, tmp_path, how):
+    with pytest.raises(UsageError, match="give --by time, or leave --dates out"):
+        divide(clinic, tmp_path / "s.csv", dates=tmp_path / "d.csv", progress=False, **how)
+
+
+def test_two_sources_whose_manifests_would_have_one_name_are_refused_and_none_is_lost(clinic, tmp_path):
+    sources = np.where(clinic.sources == "site 1", "site-0", clinic.sources)
+    with pytest.raises(DataError, match=r'"site 0" and "site-0" would both be written to .*s-site-0\.csv'):
+        divide(replace(clinic, sources=sources), tmp_path / "s.csv", by="source", progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_line_says_what_it_wrote_and_proved(class_folders, tmp_path):

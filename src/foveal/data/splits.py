@@ -66,11 +66,7 @@ def make_split(
     Raises DataError when a class has too few groups to be in every split, when groups that hold
     several classes cannot be divided so, or when a given split lacks a class.
     """
-    if not 0 < validation < 1 or not 0 < test < 1 or not 0 <= calibration < 1 or validation + test + calibration >= 1:
-        also = f", and calibration ({calibration})" if calibration else ""
-        raise UsageError(
-            f"validation ({validation}) and test ({test}) are shares above 0 that{also} leave some for training."
-        )
+    refuse_shares(validation, test, calibration)
     given = set(dataset.given_splits.tolist())
     if given - {""} and "" in given:
         rows = dataset.record_ids[dataset.given_splits == ""]
@@ -305,6 +301,15 @@ def _refuse_few(dataset: Dataset, units: np.ndarray, labels: np.ndarray, splits:
         raise DataError(
             f"{dataset.name}: every class must be in every split, so it needs at least {splits} different images "
             f"(or groups):\n{listed(few)}"
+        )
+
+
+def refuse_shares(validation: float, test: float, calibration: float = 0.0) -> None:
+    """Raise UsageError for shares that leave nothing for validation, for the test or for training."""
+    if not 0 < validation < 1 or not 0 < test < 1 or not 0 <= calibration < 1 or validation + test + calibration >= 1:
+        also = f", and calibration ({calibration})" if calibration else ""
+        raise UsageError(
+            f"validation ({validation}) and test ({test}) are shares above 0 that{also} leave some for training."
         )
 
 

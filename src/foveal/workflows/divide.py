@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,7 @@ from foveal.data.load import load
 from foveal.data.overlay import laid_over, write_overlay
 from foveal.data.sources.dicom_folder import study_dates
 from foveal.data.sources.manifest import Columns
-from foveal.data.splits import find_units, hold_out, make_folds, make_split
+from foveal.data.splits import find_units, hold_out, make_folds, make_split, refuse_shares
 from foveal.errors import AuditError, DataError, UsageError, listed
 from foveal.progress import Progress
 from foveal.workflows.place import refuse_existing_file
@@ -78,6 +78,9 @@ def divide(
         raise UsageError(f"Folds are two or more, not {folds}.")
     if folds is not None and by != "random":
         raise UsageError("Folds are drawn at random; leave --by out.")
+    if dates is not None and by != "time":
+        raise UsageError("Dates serve a division by time; give --by time, or leave --dates out.")
+    refuse_shares(validation, test)
     target = Path(out)
     with Progress(silent=not progress) as display:
         dataset = load(source, columns=columns, data_dir=data_dir, progress=display)
@@ -98,7 +101,7 @@ def divide(
         else:
             drawn = make_split(plain, seed=seed, validation=validation, test=test, split_by="group", units=units)
             made = {"": drawn.assigned}
-    files = {_named(target, name): assigned for name, assigned in made.items()}
+    files = _files(target, made)
     for file in files:
         refuse_existing_file(file)
     proofs = [_proved(plain, units, assigned) for assigned in files.values()]  # all, before any is written
@@ -110,6 +113,19 @@ def divide(
         tuple(sentence for sentence, _ in proofs),
         tuple(proofs[0][1]),
     )
+
+
+def _files(target: Path, made: Mapping[str, np.ndarray]) -> dict[Path, np.ndarray]:
+    """Return the file of each division; DataError where two sources would be written to one."""
+    names: dict[Path, str] = {}
+    for name in made:
+        file = _named(target, name)
+        if file in names:
+            raise DataError(
+                f'The sources "{names[file]}" and "{name}" would both be written to {file}; give one another name.'
+            )
+        names[file] = name
+    return {file: made[name] for file, name in names.items()}
 
 
 def _named(target: Path, name: str) -> Path:
