@@ -117,6 +117,16 @@ def test_a_manifest_may_choose_correct_and_group(class_folders, tmp_path):
     assert dataset.given_splits.tolist() == ["train", "test", "train"]
 
 
+def test_a_split_for_some_images_only_is_refused_as_training_does_and_not_passed_as_if_there_were_none(dirty, tmp_path):
+    rows = [f"{name}/{number:02d}.png,{name},{'' if number > 9 else ('train', 'test')[number % 2]}\n"
+            for name in ("apple", "lime") for number in range(2, 12)]  # fmt: skip
+    (tmp_path / "m.csv").write_text("record_id,label,split\n" + "".join(rows))
+    words = {"manifest": tmp_path / "m.csv", "out": tmp_path / "p.html", "fix": tmp_path / "f.csv"}
+    with pytest.raises(DataError, match="4 images have no split while others have one"):
+        check(dirty, embedding="none", progress=False, **words)
+    assert not (tmp_path / "p.html").exists() and not (tmp_path / "f.csv").exists()
+
+
 def test_what_blocks_ends_the_command_with_its_exit_code_and_says_what_a_manifest_cannot_mend(dirty, tmp_path):
     told = CliRunner().invoke(
         app, ["data", "check", str(dirty), "--embedding", "none", "--out", str(tmp_path / "p.html")]

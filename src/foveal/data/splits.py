@@ -67,10 +67,8 @@ def make_split(
     several classes cannot be divided so, or when a given split lacks a class.
     """
     refuse_shares(validation, test, calibration)
+    refuse_partly_given(dataset)
     given = set(dataset.given_splits.tolist())
-    if given - {""} and "" in given:
-        rows = dataset.record_ids[dataset.given_splits == ""]
-        raise DataError(f"{dataset.name}: {len(rows)} images have no split while others have one:\n{listed(rows, 5)}")
     asked = {"validation": validation, "test": test, **({CALIBRATION: calibration} if calibration else {})}
     shares = {name: share for name, share in asked.items() if name not in given}
     assigned = np.where(dataset.given_splits == "", "train", dataset.given_splits).astype("<U11")
@@ -311,6 +309,14 @@ def refuse_shares(validation: float, test: float, calibration: float = 0.0) -> N
         raise UsageError(
             f"validation ({validation}) and test ({test}) are shares above 0 that{also} leave some for training."
         )
+
+
+def refuse_partly_given(dataset: Dataset) -> None:
+    """Raise DataError where some images have a given split and others none."""
+    without = dataset.given_splits == ""
+    if without.any() and not without.all():
+        rows = dataset.record_ids[without]
+        raise DataError(f"{dataset.name}: {len(rows)} images have no split while others have one:\n{listed(rows, 5)}")
 
 
 def refuse_absent_given(dataset: Dataset) -> None:

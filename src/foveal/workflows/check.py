@@ -19,6 +19,7 @@ from foveal.data.dataset import Dataset
 from foveal.data.load import load
 from foveal.data.overlay import laid_over, write_overlay
 from foveal.data.sources.manifest import Columns
+from foveal.data.splits import refuse_partly_given
 from foveal.errors import FovealError, UsageError
 from foveal.files import write_json, write_text
 from foveal.preprocess import UnreadableImageError
@@ -95,6 +96,7 @@ def check(
         if manifest is not None:
             dataset = laid_over(dataset, Path(manifest))
         refuse_unfit(dataset)
+        refuse_partly_given(dataset)
         target = Path(out) if out is not None else free_page(dataset.name, "check", also=".json")
         for file in (target, target.with_suffix(".json"), *([Path(fix)] if fix is not None else [])):
             refuse_existing_file(file, "--out or --fix")
