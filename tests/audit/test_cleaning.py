@@ -163,3 +163,20 @@ def test_kept_doubts_name_the_image_and_the_classes_that_were_doubted(tmp_path):
     assert made == [("000060", "right", "left")]
     assert doubted(["left", "right"]) == made and len(list((tmp_path / "cache" / "audits").iterdir())) == 1
     assert doubted(["right", "left"]) == made  # the classes in another order
+
+
+def test_near_duplicates_of_two_patients_make_one_group_of_both_so_that_no_split_tears_them(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 32, 32), dtype=np.uint8)
+    images[1] = images[0] // 2  # the same picture, darker, under the next patient
+    images[3] = images[2] // 2  # and one where neither says a patient
+    patients = [f"p{one // 2}" for one in range(40)]
+    patients[1], patients[2], patients[3] = "p9", "", ""
+    dataset = foveal.load(images, np.repeat([0, 1], 20), groups=patients)
+    checked = check(dataset, out=tmp_path / "p.html", fix=tmp_path / "f.csv", embedding="none", progress=False)
+    groups = laid_over(dataset, tmp_path / "f.csv").groups.tolist()
+    assert groups[0] == groups[1] == groups[18] == groups[19] == "p0"  # the last two are of the patient p9, too
+    assert groups[2] == groups[3] and groups[2].startswith("near-duplicates-")
+    assert [groups[row] for row in range(4, 18)] == patients[4:18] and groups[20:] == patients[20:]
+    assert "2 images were given a group, as near duplicates of others" in checked.done
+    assert "3 images were put into another group, which near duplicates join to theirs" in checked.done

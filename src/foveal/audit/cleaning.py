@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from foveal.audit.cheap import plain_writing
-from foveal.audit.near import Pair, clusters
+from foveal.audit.near import Pair, connected
 from foveal.data.dataset import Dataset
 
 
@@ -23,8 +23,9 @@ def clean(dataset: Dataset, pairs: Sequence[Pair]) -> Cleaned:
     """Return what can be learned from of `dataset`, whose images can all be read.
 
     Left out are all but the first of exact copies, and all copies and near duplicates that
-    have two labels. Near duplicates that stay share a group, so that no split tears them. Labels that differ only in
-    how they are written become the one that most images have.
+    have two labels. Near duplicates that stay share a group, so that no split tears them; where they
+    were of two groups, these become one. Labels that differ only in how they are written become the
+    one that most images have.
     """
     digests, count = dataset.scan.digests.tolist(), len(dataset)
     written = _one_writing(dataset)
@@ -44,9 +45,11 @@ def clean(dataset: Dataset, pairs: Sequence[Pair]) -> Cleaned:
     kept = [row for row in range(count) if row not in out]
     groups = _joined_groups(dataset, pairs)
     done = [f"{number:,} images {why}: left out" for why, number in Counter(out.values()).most_common()]
-    joined = sum(groups[row] != str(dataset.groups[row]) for row in kept)
+    given = sum(not dataset.groups[row] and bool(groups[row]) for row in kept)
+    moved = sum(bool(dataset.groups[row]) and groups[row] != dataset.groups[row] for row in kept)
     renamed = sum(labels[row] != dataset.classes[dataset.labels[row]] for row in kept)
-    done += [f"{joined:,} images were given a group, as near duplicates of others"] if joined else []
+    done += [f"{given:,} images were given a group, as near duplicates of others"] if given else []
+    done += [f"{moved:,} images were put into another group, which near duplicates join to theirs"] if moved else []
     done += [f"{renamed:,} images have a label that was written another way"] if renamed else []
     return Cleaned(
         tuple(
@@ -74,14 +77,20 @@ def _one_writing(dataset: Dataset) -> dict[str, str]:
 
 
 def _joined_groups(dataset: Dataset, pairs: Sequence[Pair]) -> list[str]:
-    """Return each image's group; near duplicates without one take that of the first which has one, or a new one."""
+    """Return each image's group: near duplicates share one, and with them all the images of their groups.
+
+    It is that of the first which has one, or a new one.
+    """
     groups: list[str] = dataset.groups.tolist()
+    links = [(pair.row, pair.other) for pair in pairs]
+    first: dict[str, int] = {}
+    links += [(first.setdefault(group, row), row) for row, group in enumerate(groups) if group]
     members: dict[int, list[int]] = defaultdict(list)
-    for row, number in enumerate(clusters(list(pairs), len(dataset)).tolist()):
+    for row, number in enumerate(connected(links, len(dataset)).tolist()):
         members[number].append(row)
     for number, rows in members.items():
         if len(rows) > 1:
             name = next((groups[row] for row in rows if groups[row]), f"near-duplicates-{number}")
             for row in rows:
-                groups[row] = groups[row] or name
+                groups[row] = name
     return groups

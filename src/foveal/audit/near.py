@@ -15,6 +15,7 @@ contrast, 98 % with a fifth more brightness; with an embedding 99 % of those cut
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,12 +164,17 @@ def _close(vectors: np.ndarray, others: np.ndarray, most: float) -> list[tuple[i
 
 def clusters(pairs: list[Pair], count: int) -> np.ndarray:
     """Return the number of the cluster (N,) that pairs join each of `count` rows to; a row alone has its own."""
+    return connected([(pair.row, pair.other) for pair in pairs], count)
+
+
+def connected(links: Sequence[tuple[int, int]], count: int) -> np.ndarray:
+    """Return the number of the component (N,) that `links` join each of `count` rows to; a row alone has its own."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    rows, others = [pair.row for pair in pairs], [pair.other for pair in pairs]
-    links = coo_array((np.ones(len(pairs), np.int8), (rows, others)), shape=(count, count))
-    joined: np.ndarray = connected_components(links, directed=False)[1]
+    rows, others = [row for row, _ in links], [other for _, other in links]
+    joints = coo_array((np.ones(len(links), np.int8), (rows, others)), shape=(count, count))
+    joined: np.ndarray = connected_components(joints, directed=False)[1]
     return joined
 
 
