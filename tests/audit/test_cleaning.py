@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import foveal
 from foveal.cli.app import app
 from foveal.data.overlay import laid_over
-from foveal.errors import DataError
+from foveal.errors import AuditError, DataError
 from foveal.progress import Progress
 from foveal.run import read_json
 from foveal.workflows.check import check
@@ -180,3 +180,34 @@ def test_near_duplicates_of_two_patients_make_one_group_of_both_so_that_no_split
     assert [groups[row] for row in range(4, 18)] == patients[4:18] and groups[20:] == patients[20:]
     assert "2 images were given a group, as near duplicates of others" in checked.done
     assert "3 images were put into another group, which near duplicates join to theirs" in checked.done
+
+
+def test_what_a_cleaned_manifest_is_said_to_block_is_what_blocks_a_training_with_it(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (40, 32, 32), dtype=np.uint8)
+    images[1] = images[0]  # a copy in another split, which a cleaned manifest leaves out
+    splits = np.tile(["train", "test", "train", "validation"], 10)
+    labels = np.repeat([0, 1], 20)
+    words = {"embedding": "none", "progress": False}
+    dataset = foveal.load(images, labels, splits=splits)
+    checked = check(dataset, out=tmp_path / "p.html", fix=tmp_path / "f.csv", **words)
+    assert [one.name for one in checked.findings if one.severity == "block"] == ["duplicates-across-splits"]
+    assert checked.still_blocking == ()
+    laid = laid_over(dataset, tmp_path / "f.csv")
+    assert foveal.train(laid, model="mlp", epochs=1, out=tmp_path / "run", progress=False).is_finished
+
+    images[1] = images[0] // 2  # a near duplicate there: no split tears the group that both get, and this one does
+    dataset = foveal.load(images, labels, splits=splits)
+    checked = check(dataset, out=tmp_path / "q.html", fix=tmp_path / "g.csv", **words)
+    assert all(one.severity == "warn" for one in checked.findings)
+    assert checked.still_blocking == ("group-across-splits",)
+    with pytest.raises(AuditError, match="1 groups"):
+        foveal.train(laid_over(dataset, tmp_path / "g.csv"), model="mlp", epochs=1, out=tmp_path / "no", progress=False)
+
+
+def test_where_no_image_is_left_no_manifest_is_written(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32), dtype=np.uint8)
+    dataset = foveal.load(np.concatenate([images, images]), np.repeat([0, 1], 4))  # every image under both labels
+    with pytest.raises(DataError, match="no image is left to learn from"):
+        check(dataset, out=tmp_path / "p.html", fix=tmp_path / "f.csv", embedding="none", progress=False)
+    assert not (tmp_path / "f.csv").exists()

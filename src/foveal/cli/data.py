@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from foveal.data.summary import Summary
 
 MOST_UNREADABLE = 20
-MENDED = {"unreadable", "label-written-two-ways"}  # findings that a cleaned manifest takes away
 MOST_SOURCES = 4  # as columns of the table
 
 SourceArgument = Annotated[str, typer.Argument(help="Images: as for `foveal train`.", autocompletion=complete_source)]
@@ -108,10 +107,9 @@ def check(
     typer.echo(f"numbers  {checked.json}")
     if checked.cleaned is not None:
         typer.echo(f"manifest {checked.cleaned}")
-    blocking = {finding.name for finding in checked.findings if finding.severity == "block"}
-    if checked.cleaned is not None and blocking - MENDED:
-        _say(f"         it still blocks training: {', '.join(sorted(blocking - MENDED))}")
-    if blocking:
+    if checked.still_blocking:
+        _say(f"         it still blocks training: {', '.join(checked.still_blocking)}")
+    if any(finding.severity == "block" for finding in checked.findings):
         raise typer.Exit(AuditError.exit_code)
 
 

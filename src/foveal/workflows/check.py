@@ -20,7 +20,7 @@ from foveal.data.load import load
 from foveal.data.overlay import laid_over, write_overlay
 from foveal.data.sources.manifest import Columns
 from foveal.data.splits import refuse_partly_given
-from foveal.errors import FovealError, UsageError
+from foveal.errors import DataError, FovealError, UsageError
 from foveal.files import write_json, write_text
 from foveal.preprocess import UnreadableImageError
 from foveal.progress import Progress
@@ -63,6 +63,7 @@ class Checked:
     json: Path
     cleaned: Path | None
     done: tuple[str, ...]  # to make the cleaned manifest
+    still_blocking: tuple[str, ...] = ()  # findings that would stop a training with it
 
 
 def check(
@@ -102,7 +103,7 @@ def check(
             refuse_existing_file(file, "--out or --fix")
         readable, unreadable, looks = _readable(dataset, display)
         facts = file_facts(readable, display)
-        assigned = readable.given_splits if (readable.given_splits != "").all() else None
+        assigned = _assigned(readable)
         embeddings, name = _embeddings(readable, embedding, display)
         whole = full_audit(
             readable, embeddings, name, display, memory_gib=MEMORY_GIB, scratch=target.parent, seen=(looks, facts)
@@ -118,15 +119,32 @@ def check(
         exhibits = _exhibits(readable, whole, odd)
         _write(target, readable, findings, whole, exhibits)
         done: tuple[str, ...] = ()
+        still_blocking: tuple[str, ...] = ()
         if fix is not None:
             cleaned = clean(readable, whole.pairs)
+            if not cleaned.rows:
+                raise DataError(f"{readable.name}: no image is left to learn from, so {fix} is not written.")
             write_overlay(Path(fix), cleaned.rows)
             left_out = [f"{len(unreadable):,} images cannot be read: left out"] if unreadable else []
             done = (*left_out, *cleaned.done)
+            still_blocking = _still_blocking(readable, Path(fix))
     return Checked(
         readable.name, len(dataset), tuple(findings), whole, target, target.with_suffix(".json"),
-        Path(fix) if fix is not None else None, done,
+        Path(fix) if fix is not None else None, done, still_blocking,
     )  # fmt: skip
+
+
+def _still_blocking(dataset: Dataset, cleaned: Path) -> tuple[str, ...]:
+    """Return the names of what blocks a training on `dataset` with the manifest `cleaned`, in order."""
+    dataset = laid_over(dataset, cleaned)
+    assigned = _assigned(dataset)
+    findings = [*audit.check(dataset, assigned), *([] if assigned is None else check_absent(dataset, assigned))]
+    return tuple(sorted({one.name for one in findings if one.severity == "block"}))
+
+
+def _assigned(dataset: Dataset) -> np.ndarray | None:
+    """Return the given splits (N,), or None where none are given."""
+    return dataset.given_splits if (dataset.given_splits != "").all() else None
 
 
 def _readable(dataset: Dataset, progress: Progress) -> tuple[Dataset, dict[int, str], Looks]:
