@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -111,6 +112,21 @@ def test_a_damaged_part_is_removed_and_computed_anew(images, cache, damage, caps
     assert again.computed == 70 and np.array_equal(again.values, first.values)
     assert "a damaged part of the feature cache was removed" in capsys.readouterr().err
     assert run(images)[0].computed == 0
+
+
+def test_a_damaged_part_that_cannot_be_removed_is_passed_over(images, cache, monkeypatch, capsys):
+    first, _ = run(images)
+    part = next(cache.rglob("part-*.safetensors"))
+    part.write_bytes(part.read_bytes()[:-40])
+
+    def read_only(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    monkeypatch.setattr(features, "write_bytes", lambda *_: None)
+    again, _ = run(images, progress=Progress())
+    assert again.computed == 70 and np.array_equal(again.values, first.values)
+    assert "was passed over, and cannot be removed" in capsys.readouterr().err
 
 
 def test_a_cache_that_cannot_be_written_is_said_and_the_features_are_used(images, monkeypatch, capsys):

@@ -203,7 +203,10 @@ class _Part:
 
 
 class _Home:
-    """The folder of one key. What cannot be read is removed; what cannot be written is said once and given up."""
+    """The folder of one key.
+
+    What cannot be read is not used, and removed where it can be; what cannot be written is said once and given up.
+    """
 
     def __init__(self, folder: Path, progress: Progress) -> None:
         self.folder, self.progress = folder, progress
@@ -219,8 +222,8 @@ class _Home:
             except FileNotFoundError:  # another process has removed it
                 continue
             except Exception as error:  # noqa: BLE001 - whatever is wrong with it, it is not trusted
-                self.progress.line(f"note: a damaged part of the feature cache was removed ({str(error).rstrip('.')})")
-                file.unlink(missing_ok=True)
+                done = "removed" if _removed(file) else "passed over, and cannot be removed"
+                self.progress.line(f"note: a damaged part of the feature cache was {done} ({str(error).rstrip('.')})")
 
     def add(self, digests: np.ndarray, seen: np.ndarray, features: np.ndarray) -> None:
         """Keep the features of some images, when enough have come together for a file."""
@@ -262,6 +265,15 @@ class _Home:
                 continue
             shutil.rmtree(folder, ignore_errors=True)
             total -= size
+
+
+def _removed(file: Path) -> bool:
+    """Remove `file`; return whether that could be done, which a cache that may only be read does not allow."""
+    try:
+        file.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _part_bytes(digests: np.ndarray, seen: np.ndarray, features: np.ndarray) -> tuple[bytes, str]:
