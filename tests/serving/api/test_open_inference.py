@@ -93,6 +93,14 @@ def test_an_id_that_no_answer_could_be_written_with_is_refused_before_there_is_o
     assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_json")
 
 
+@pytest.mark.parametrize("outputs", [[{"name": "logits"}], [{"name": "label"}, {"name": "logits"}], "label", [7]])
+def test_an_output_that_there_is_not_is_refused_before_anything_is_kept(service, outputs):
+    before = service.client.get("/v1/cases", params={"limit": 1}).json()["cases"]
+    response = infer(service, tensor_of(picture(24)), outputs=outputs)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_outputs")
+    assert service.client.get("/v1/cases", params={"limit": 1}).json()["cases"] == before
+
+
 def test_a_cut_binary_tensor_is_refused(service):
     image = picture(22)
     rest = struct.pack("<I", len(image)) + image[:-3]
@@ -115,7 +123,7 @@ def test_an_answer_has_the_shape_of_the_classifier_that_gave_it():
     """Another one with more classes may answer by the time the response is written."""
     answer = {**dict.fromkeys(("label", "leading", "abstained", "case"), "x"), "probabilities": {"a": 0.25, "b": 0.75}}
     outcome = Outcome("x", {**answer, "classifier": {"hash": "old"}})
-    told = json.loads(open_inference._response({}, [outcome], "fruit").body)
+    told = json.loads(open_inference._response({}, {"probabilities": False}, [outcome], "fruit").body)
     assert told["model_version"] == "old"
     assert told["outputs"][0]["shape"] == [1, 2]
     assert told["outputs"][0]["data"] == [0.25, 0.75]

@@ -32,7 +32,9 @@ router = APIRouter(tags=["Open Inference Protocol v2"])
 
 HEADER_LENGTH = "inference-header-content-length"
 INPUT = "image"
+PROBABILITIES = "probabilities"
 TEXTS = ("label", "leading", "abstained", "case")
+OUTPUTS = (PROBABILITIES, *TEXTS)
 Asking = Annotated[Caller, Depends(require("predict"))]
 
 
@@ -63,7 +65,7 @@ async def metadata(request: Request, model: str, _: Asking, model_version: str =
     """Say what the model takes and gives."""
     service = _service(request, model, model_version)
     served = service.served
-    outputs = [{"name": "probabilities", "datatype": "FP64", "shape": [-1, len(served.classes)]}]
+    outputs = [{"name": PROBABILITIES, "datatype": "FP64", "shape": [-1, len(served.classes)]}]
     outputs += [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in TEXTS]
     return {
         "name": model,
@@ -95,6 +97,7 @@ async def infer(request: Request, model: str, caller: Asking, model_version: str
     key = checked_key(request.headers.get("idempotency-key"))
     service.welcome()
     head, rest = _split(await request.body(), request.headers.get(HEADER_LENGTH))
+    wanted = _outputs(head)  # at once: what cannot be answered is not kept either
     sent = [Sent(one) for one in _images(head, rest, service.settings.max_images)]
     with service.admitted(len(sent)):
         try:
@@ -105,7 +108,7 @@ async def infer(request: Request, model: str, caller: Asking, model_version: str
     refused = next((one for one in outcomes if one.refused is not None), None)
     if refused is not None and refused.refused is not None:
         return problem(refusal_of_image(refused.refused), str(head.get("id", "")), case=refused.case_id)
-    return _response(head, outcomes, model)
+    return _response(head, wanted, outcomes, model)
 
 
 def _service(request: Request, model: str, model_version: str) -> Service:
@@ -185,22 +188,22 @@ def _base64(data: Any) -> list[bytes]:
         raise Refusal(400, "bad_inputs", "In JSON, data is a list of images in Base64.") from None
 
 
-def _response(head: Mapping[str, Any], outcomes: Sequence[Outcome], model: str) -> Response:
+def _response(head: Mapping[str, Any], wanted: Mapping[str, bool], outcomes: Sequence[Outcome], model: str) -> Response:
+    """Return the outputs `wanted`, each in binary or not, of the outcomes."""
     answers = [one.answer for one in outcomes if one.answer is not None]
     classes = answers[0]["probabilities"]  # of the classifier that answered, which may have been replaced since
     values: dict[str, tuple[str, list[int], list[Any]]] = {
-        "probabilities": (
+        PROBABILITIES: (
             "FP64", [len(answers), len(classes)],
             [p for one in answers for p in one["probabilities"].values()],
         ),
         **{name: ("BYTES", [len(answers)], [one[name] or "" for one in answers]) for name in TEXTS},
     }  # fmt: skip
-    wanted, binary = _outputs(head, tuple(values))
     outputs, tail = [], b""
-    for name in wanted:
+    for name, is_binary in wanted.items():
         kind, shape, data = values[name]
         one: dict[str, Any] = {"name": name, "datatype": kind, "shape": shape}
-        if binary[name]:
+        if is_binary:
             part = _packed(kind, data)
             one["parameters"] = {"binary_data_size": len(part)}
             tail += part
@@ -217,20 +220,20 @@ def _response(head: Mapping[str, Any], outcomes: Sequence[Outcome], model: str) 
     return Response(text + tail, media_type="application/octet-stream", headers=headers)
 
 
-def _outputs(head: Mapping[str, Any], names: tuple[str, ...]) -> tuple[list[str], dict[str, bool]]:
-    """Return the names of the outputs wanted, and of each whether in binary."""
+def _outputs(head: Mapping[str, Any]) -> dict[str, bool]:
+    """Return the names of the outputs wanted, and of each whether in binary; Refusal for one that there is not."""
     whole = head.get("parameters")
     all_binary = isinstance(whole, dict) and whole.get("binary_data_output") is True
     asked = head.get("outputs")
     if not asked:
-        return list(names), dict.fromkeys(names, all_binary)
-    if not isinstance(asked, list) or not all(isinstance(one, dict) and one.get("name") in names for one in asked):
-        raise Refusal(400, "bad_outputs", f"The outputs there are: {', '.join(names)}.")
+        return dict.fromkeys(OUTPUTS, all_binary)
+    if not isinstance(asked, list) or not all(isinstance(one, dict) and one.get("name") in OUTPUTS for one in asked):
+        raise Refusal(400, "bad_outputs", f"The outputs there are: {', '.join(OUTPUTS)}.")
     binary = {}
     for one in asked:
         own = one.get("parameters")
         binary[one["name"]] = bool(own.get("binary_data", all_binary)) if isinstance(own, dict) else all_binary
-    return list(binary), binary
+    return binary
 
 
 def _packed(kind: str, data: Sequence[Any]) -> bytes:
