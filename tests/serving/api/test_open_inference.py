@@ -101,12 +101,18 @@ def test_an_output_that_there_is_not_is_refused_before_anything_is_kept(service,
     assert service.client.get("/v1/cases", params={"limit": 1}).json()["cases"] == before
 
 
+@pytest.mark.parametrize("more", [{}, {"id": None}, {"id": "q-8"}])
+def test_a_refusal_carries_the_id_under_which_the_log_tells_of_it(service, more):
+    response = infer(service, tensor_of(b"no image"), **more)
+    assert response.json()["error"]["request_id"] == response.headers["x-request-id"]
+
+
 def test_a_cut_binary_tensor_is_refused(service):
     image = picture(22)
     rest = struct.pack("<I", len(image)) + image[:-3]
     tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(rest)}}
     head = json.dumps({"inputs": [tensor]}).encode()
-    for length in (str(len(head)), "0", "-1", "x", str(10**9)):
+    for length in (str(len(head)), "0", "-1", "x", str(10**9), "9" * 5000):
         response = service.client.post(
             "/v2/models/fruit/infer", content=head + rest, headers={"inference-header-content-length": length}
         )

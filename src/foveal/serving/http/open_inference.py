@@ -14,6 +14,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from foveal.serving.http.identity import Caller, require
+from foveal.serving.http.predict_routes import request_id_of
 from foveal.serving.http.problems import problem, refusal_of_image
 from foveal.serving.http.uploads import checked_key
 from foveal.serving.intake import Outcome, Sender, Sent
@@ -32,6 +34,7 @@ router = APIRouter(tags=["Open Inference Protocol v2"])
 
 HEADER_LENGTH = "inference-header-content-length"
 INPUT = "image"
+_NUMBER = re.compile(r"[0-9]{1,18}")  # of more digits than Python converts, one is no length either
 PROBABILITIES = "probabilities"
 TEXTS = ("label", "leading", "abstained", "case")
 OUTPUTS = (PROBABILITIES, *TEXTS)
@@ -107,7 +110,7 @@ async def infer(request: Request, model: str, caller: Asking, model_version: str
             raise Refusal(503, "deadline", "The answer took too long; ask again.", retry_after_s=2) from None
     refused = next((one for one in outcomes if one.refused is not None), None)
     if refused is not None and refused.refused is not None:
-        return problem(refusal_of_image(refused.refused), str(head.get("id", "")), case=refused.case_id)
+        return problem(refusal_of_image(refused.refused), request_id_of(request), case=refused.case_id)
     return _response(head, wanted, outcomes, model)
 
 
@@ -124,7 +127,7 @@ def _split(body: bytes, header_length: str | None) -> tuple[dict[str, Any], byte
     """Return the JSON object of the request, and the bytes behind it."""
     length = len(body)
     if header_length is not None:
-        if not header_length.isdecimal() or not 0 < int(header_length) <= len(body):
+        if not _NUMBER.fullmatch(header_length) or not 0 < int(header_length) <= len(body):
             raise Refusal(400, "bad_request", "Inference-Header-Content-Length does not fit the body.")
         length = int(header_length)
     try:
