@@ -18,6 +18,7 @@ from stored_rows import a_case, finish_with_effect, work_off
 from foveal.errors import StorageError
 from foveal.storage import jobs, trail
 from foveal.storage.faults import LeaseLostError
+from foveal.storage.reviews import add_review
 from foveal.storage.tables import cases
 from foveal.storage.tables import jobs as table
 
@@ -173,6 +174,21 @@ def test_a_quarantined_job_can_be_tried_anew(database):
     with database.read() as connection:
         assert connection.execute(select(cases.c.state)).scalar_one() == "waiting"
         assert [one.kind for one in trail.entries(connection)] == ["quarantined", "requeued"]
+
+
+@pytest.mark.parametrize(("verdict", "left"), [("reject", 1), ("second-opinion", 2)])
+def test_a_job_whose_case_a_person_decides_waits_for_nobody_any_more(database, verdict, left):
+    add(database, 2)
+    first, _ = given_up = jobs.claim(database, "w", ["predict"], limit=2)
+    for job in given_up:
+        jobs.fail(database, job, "unreadable", retry=False)
+    with database.write() as connection:
+        add_review(
+            connection, case_id=first.case_id, reviewer="user:a", verdict=verdict, version=0, reason="a test image"
+        )
+    assert counted(database) == {"waiting": 0, "leased": 0, "quarantined": left}
+    with database.read() as connection:
+        assert (first.id in [one.id for one in jobs.quarantined(connection)]) == (verdict == "second-opinion")
 
 
 def test_a_worker_that_was_given_up_cannot_finish_what_was_begun_anew(database, clock):

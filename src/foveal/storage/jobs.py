@@ -5,7 +5,7 @@
     waiting ──claim──> leased ──finish──> done
        ^                 │ ├──fail, release, or the lease runs out──> waiting
        └──requeue────────┼──────────────────────────────────┐
-                         └──fail for good, or too often──> quarantined
+                         └──fail for good, or too often──> quarantined ──settle──> done
 
 A job may be begun more than once (a worker dies, a lease runs out), and has its effects once: `finish` belongs into
 the transaction of the effects, and raises where the lease has gone to another worker meanwhile, so that the effects
@@ -261,6 +261,12 @@ def _quarantine(connection: Connection, given_up: Sequence[tuple[int, str, str, 
             for id, kind, case, attempts in given_up
         ],
     )
+
+
+def settle(connection: Connection, case_id: str) -> None:
+    """Mark the jobs of a case that were given up as done, since a person has decided what becomes of the case."""
+    given_up = and_(jobs.c.case_id == case_id, jobs.c.kind == "predict", jobs.c.state == "quarantined")
+    connection.execute(update(jobs).where(given_up).values(state="done"))
 
 
 def counts(connection: Connection) -> dict[str, int]:

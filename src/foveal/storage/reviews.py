@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, select
 
 from foveal.errors import UsageError, nearest
-from foveal.storage import trail
+from foveal.storage import jobs, trail
 from foveal.storage.ids import new_id, now_us
 from foveal.storage.tables import cases, predictions, reviews
 
@@ -106,6 +106,8 @@ def add_review(
     changes: dict[str, object] = {"version": review.version, "review": verdict}
     if verdict != SECOND:
         changes["final_label"] = said
+        if case["state"] == "quarantined":
+            jobs.settle(connection, case_id)
     connection.execute(cases.update().where(cases.c.id == case_id).values(**changes))
     trail.append(connection, [trail.Event("reviewed", reviewer, case_id, _body(review))])
     return review

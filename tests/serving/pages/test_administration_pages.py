@@ -7,6 +7,7 @@ import re
 from sqlalchemy import select
 
 from foveal.storage.ids import now_us
+from foveal.storage.jobs import counts
 from foveal.storage.keys import verify_key
 from foveal.storage.tables import cases, jobs, trail, users
 from service_stand_in import PASSWORD
@@ -72,6 +73,25 @@ def test_what_is_held_back_is_seen_tried_again_and_released(service, visitor, ne
     with database.read() as connection:
         kinds = connection.execute(select(trail.c.kind).where(trail.c.subject == case_id)).scalars().all()
     assert "requeued" in kinds
+
+
+def test_what_was_released_is_not_counted_as_given_up_any_more(service, visitor, new_case):
+    case_id = new_case()
+    database = service.service.database
+    with database.write() as connection:
+        held = cases.update().where(cases.c.id == case_id)
+        connection.execute(held.values(state="quarantined", reason="decoder_crashed", prediction_id=None))
+        connection.execute(
+            jobs.insert().values(
+                kind="predict", case_id=case_id, body="{}", state="quarantined", attempts=3, not_before=0,
+                error="decoder_crashed", made_at=now_us(),
+            )
+        )  # fmt: skip
+        before = counts(connection)["quarantined"]
+    admin = visitor("Rosa")
+    assert f"{before} given up" in admin.get("/admin/quarantine").text
+    admin.post(f"/admin/quarantine/{case_id}/release", version="0", reason="a test image")
+    assert f"{before - 1} given up" in admin.get("/admin/quarantine").text
 
 
 def test_the_trail_is_searched_and_verified(service, visitor, new_case):
