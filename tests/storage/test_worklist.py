@@ -6,7 +6,7 @@ import pytest
 
 from cases_made import make_case
 from foveal.storage.ids import now_us
-from foveal.storage.worklist import DAY_US, VIEWS, Wanted, earlier_results, neighbours, page_of, view_counts
+from foveal.storage.worklist import DAY_US, VIEWS, Wanted, earlier_results, neighbours, page_of, shares_of, view_counts
 
 NOW = now_us()
 
@@ -49,6 +49,19 @@ def test_pages_follow_each_other_without_a_gap(database, made):
         seen += found
         after = made[found[-1]]
     assert seen == whole
+
+
+def test_what_an_answer_gives_to_some_classes_together(database):
+    with database.write() as connection:
+        sure = make_case(connection, probabilities={"normal": 0.9, "effusion": 0.06, "pneumonia": 0.04})
+        torn = make_case(connection, probabilities={"normal": 0.4, "effusion": 0.35, "pneumonia": 0.25})
+        make_case(connection, state="quarantined")
+        rows = page_of(connection, Wanted("all"))
+        assert shares_of(connection, rows, ["effusion", "pneumonia"]) == {
+            sure: pytest.approx(0.1),
+            torn: pytest.approx(0.6),
+        }
+        assert shares_of(connection, rows, []) == shares_of(connection, [], ["effusion"]) == {}
 
 
 def test_neighbours_are_those_of_the_list_even_of_a_case_that_left_it(database, made):

@@ -7,7 +7,8 @@ position stays where it is from page to page.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -66,6 +67,18 @@ def neighbours(connection: Connection, wanted: Wanted, case_id: str) -> tuple[st
     following = connection.execute(behind.order_by(position.desc(), _c.id).limit(1)).scalar()
     preceding = connection.execute(before.order_by(position, _c.id.desc()).limit(1)).scalar()
     return preceding, following
+
+
+def shares_of(connection: Connection, rows: Sequence[RowMapping], classes: Collection[str]) -> dict[str, float]:
+    """Return case → the probability that its answer gives to `classes` together, of those `rows` that have one."""
+    answers = [row["prediction_id"] for row in rows if row["prediction_id"] is not None]
+    if not classes or not answers:
+        return {}
+    query = select(predictions.c.case_id, predictions.c.probabilities).where(predictions.c.id.in_(answers))
+    return {
+        case_id: sum(share for name, share in json.loads(shares).items() if name in classes)
+        for case_id, shares in connection.execute(query)
+    }
 
 
 def view_counts(connection: Connection) -> dict[str, int]:

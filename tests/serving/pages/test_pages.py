@@ -8,6 +8,7 @@ import re
 import pytest
 from sqlalchemy import select
 
+from cases_made import make_case
 from foveal.evaluation.interval import wilson
 from foveal.serving.pages import words
 from foveal.serving.pages.case_page import METHODS
@@ -301,11 +302,27 @@ def test_why_a_case_stands_where_it_stands_is_said_in_words():
     assert words.why_here({**row, "probability": 0.7}, ()) == "a fairly sure answer"
     assert words.why_here({**row, "probability": 0.5}, ()) == "unsure: no class is far ahead"
     assert words.why_here(row, ("b",)) == "an urgent class leads"
-    assert words.why_here({**row, "urgency": 0.4}, ("c",)) == "an urgent class is possible"
+    assert words.why_here(row, ("c",), 0.4) == "an urgent class is possible"
+    doubtful = {**row, "probability": 0.5, "urgency": 0.9}
+    assert words.why_here(doubtful, ("c",), 0.01) == "unsure: no class is far ahead"
     waits = {**row, "abstained": "noise", "received_at": now_us() - 5 * 3_600_000_000, "review": "second-opinion"}
     assert words.why_here(waits, ()) == (
         "a second opinion is asked for; the classifier does not rely on its answer; waits 5 hours"
     )
+
+
+def test_an_urgent_class_is_called_possible_only_where_its_own_probability_says_so(classifier_folder, tmp_path):
+    """The urgency is that of a doubtful answer, too, whichever classes it wavers between."""
+    with running(classifier_folder, tmp_path / "store", urgent=("plum",)) as one:
+        with one.service.database.write() as connection:
+            doubtful = {"apple": 0.5, "lime": 0.49, "plum": 0.01}
+            wavers = make_case(connection, probabilities=doubtful, urgency=0.65)
+            possible = make_case(connection, probabilities={"apple": 0.5, "plum": 0.49, "lime": 0.01}, urgency=0.65)
+        page = one.client.get("/worklist").text
+    said = {
+        case: re.search(rf'id="case-{case}".*?class="why">([^<]*)<', page, re.DOTALL)[1] for case in (wavers, possible)
+    }
+    assert said == {wavers: "unsure: no class is far ahead", possible: "an urgent class is possible"}
 
 
 def test_quality_is_of_labelled_answers_and_counts_the_rest_apart():

@@ -15,7 +15,7 @@ VERDICTS = {
     "reject": "rejected",
     "second-opinion": "second opinion asked for",
 }
-POSSIBLE = 0.3  # of urgency, which is the probability of the urgent classes where there are any
+POSSIBLE = 0.3  # of all urgent classes together
 UNSURE, SURE = 0.6, 0.85  # of the leading class
 STATES = {"waiting": "waits for its answer", "answered": "answered", "quarantined": "held back", "erased": "erased"}
 UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
@@ -57,8 +57,8 @@ def plural(count: int, name: str) -> str:
     return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
 
 
-def why_here(row: Mapping[str, Any], urgent: Collection[str]) -> str:
-    """Say why an open case stands where it stands in the worklist."""
+def why_here(row: Mapping[str, Any], urgent: Collection[str], share: float = 0.0) -> str:
+    """Say why an open case stands where it stands in the worklist; `share` is the probability of the `urgent`."""
     reasons = []
     if row["review"] == "second-opinion":
         reasons.append("a second opinion is asked for")
@@ -66,7 +66,7 @@ def why_here(row: Mapping[str, Any], urgent: Collection[str]) -> str:
         reasons.append("the classifier does not rely on its answer")
     elif row["leading"] in urgent:
         reasons.append("an urgent class leads")
-    elif urgent and row["urgency"] >= POSSIBLE:
+    elif share >= POSSIBLE:
         reasons.append("an urgent class is possible")
     elif row["probability"] is not None and row["probability"] < UNSURE:
         reasons.append("unsure: no class is far ahead")

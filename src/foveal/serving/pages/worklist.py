@@ -15,7 +15,7 @@ from foveal.serving.http.identity import Caller
 from foveal.serving.pages.arriving import viewer
 from foveal.serving.pages.frame import PageRoute, fragment, show
 from foveal.storage import reviews
-from foveal.storage.worklist import VIEWS, Wanted, classes_seen, page_of, view_counts
+from foveal.storage.worklist import VIEWS, Wanted, classes_seen, page_of, shares_of, view_counts
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -101,6 +101,7 @@ def _listed(connection: Connection, wanted: Wanted, after: str, urgent: Collecti
     return {
         "rows": shown,
         "urgent": urgent,
+        "shares": shares_of(connection, shown, urgent) if wanted.view == "open" else {},
         "counts": counts,
         "titles": TITLES,
         "query": query_of(wanted),
