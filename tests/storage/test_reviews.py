@@ -16,6 +16,7 @@ from cases_made import CLASSES, make_case
 from foveal.errors import UsageError
 from foveal.storage.agreement import agreement_counts, review_counts
 from foveal.storage.database import migrate, open_database
+from foveal.storage.faults import UnfitError
 from foveal.storage.problems import all_problems, close_problem, report_problem
 from foveal.storage.reviews import ReviewConflictError, ReviewRefusedError, add_review, reviews_of, who_may_not
 from foveal.storage.tables import cases, predictions, trail
@@ -40,6 +41,18 @@ def case_id(database):
 def answers(database):
     with database.read() as connection:
         return connection.execute(select(predictions)).mappings().all()
+
+
+def test_a_text_that_only_sqlite_would_keep_is_refused_by_both_databases(database, case_id):
+    """Else a backup of SQLite could not be restored into PostgreSQL."""
+    for said in ({"reason": "a\0b"}, {"reason": "lateral", "request_key": "k\0"}):
+        with pytest.raises(UnfitError):
+            sign(database, case_id, "reject", **said)
+    with pytest.raises(UnfitError), database.write() as connection:
+        report_problem(connection, reporter="user:1", description="a\0b", case_id=case_id)
+    assert case_row(database, case_id)["version"] == 0
+    with database.read() as connection:
+        assert all_problems(connection) == []
 
 
 @pytest.mark.parametrize(

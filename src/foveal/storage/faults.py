@@ -119,6 +119,12 @@ def _of_sqlite(origin: sqlite3.Error) -> StorageError:
     return kind(words)
 
 
+def refuse_nul(*texts: str | None) -> None:
+    """Raise UnfitError for a text with a NUL: SQLite would keep it, and PostgreSQL never take it over."""
+    if any("\0" in text for text in texts if text is not None):
+        raise UnfitError("A text holds a NUL, which cannot be stored.")
+
+
 def of_file(error: OSError, what: str) -> StorageError:
     """Return what an operating-system error about `what` (words, no path) means."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

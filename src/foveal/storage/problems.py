@@ -8,6 +8,7 @@ from sqlalchemy import Connection, RowMapping, select
 
 from foveal.errors import UsageError
 from foveal.storage import trail
+from foveal.storage.faults import refuse_nul
 from foveal.storage.ids import new_id, now_us
 from foveal.storage.tables import cases, problems
 
@@ -67,6 +68,7 @@ def all_problems(connection: Connection, *, case_id: str | None = None, limit: i
 
 def _checked(text: str, what: str) -> str:
     text = text.strip()
+    refuse_nul(text)
     if not 1 <= len(text) <= LONGEST:
         raise UsageError(f"{what} is described in 1 to {LONGEST} characters.")
     return text

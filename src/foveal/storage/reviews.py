@@ -16,6 +16,7 @@ from sqlalchemy import Connection, RowMapping, select
 
 from foveal.errors import UsageError, nearest
 from foveal.storage import jobs, trail
+from foveal.storage.faults import refuse_nul
 from foveal.storage.ids import new_id, now_us
 from foveal.storage.tables import cases, predictions, reviews
 
@@ -75,13 +76,15 @@ def add_review(
 
     `version` is the case's version that the reviewer saw. The same `request_key` of the same reviewer gives back the
     review that it made, so that a signature sent twice signs once. `classes` name the labels of a case that no
-    classifier has answered yet. Raises ReviewConflictError, or ReviewRefusedError with a code.
+    classifier has answered yet. Raises ReviewConflictError, ReviewRefusedError with a code, or UnfitError for a text
+    that cannot be stored.
     """
     query = select(cases).where(cases.c.id == case_id).with_for_update()  # PostgreSQL: one reviewer at a time
     case = connection.execute(query).mappings().first()
     if case is None:
         raise ReviewRefusedError("no_such_case", "There is no such case.")
     label, reason = (label or "").strip() or None, (reason or "").strip() or None
+    refuse_nul(reason, request_key)
     if request_key is not None:
         made = _made_before(connection, case_id, reviewer, request_key)
         if made is not None:
