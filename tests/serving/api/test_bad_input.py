@@ -154,6 +154,24 @@ def test_what_openapi_promises_is_json(service):
     assert not json.dumps(described).count("/login")  # pages are none of the API
 
 
+def test_what_openapi_says_of_refusals_and_of_keys_is_what_happens(service):
+    described = service.client.get("/openapi.json").json()
+    assert "ValidationError" not in json.dumps(described)  # FastAPI's own, which nobody is answered with
+    schemas = described["components"]["schemas"]
+    for path, operations in described["paths"].items():
+        for method, operation in operations.items():
+            for some in ("4XX", "5XX"):
+                content = operation["responses"][some]["content"]["application/json"]
+                assert content["schema"]["$ref"].endswith("/Problem"), (method, path)
+    refused = service.client.get("/v1/cases", params={"limit": -1})
+    assert refused.status_code == 400
+    assert set(refused.json()) == set(schemas["Problem"]["properties"])
+    assert set(refused.json()["error"]) == set(schemas["Error"]["required"])
+    assert set(described["security"][0]) | set(described["security"][1]) == set(
+        described["components"]["securitySchemes"]
+    )
+
+
 @pytest.mark.parametrize("path", ["/v1/predict", "/login"])
 def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_fault_of_the_service(service, path):
     host, port = service.address.removeprefix("http://").split(":")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -20,7 +21,7 @@ from foveal.serving.http import (
     predict_routes,
     review_routes,
 )
-from foveal.serving.http.problems import handle_errors
+from foveal.serving.http.problems import REFUSALS, handle_errors
 from foveal.serving.service import Service
 
 DESCRIPTION = """Images in, answers out, and a record of everything.
@@ -44,7 +45,7 @@ def make_app(service: Service) -> FastAPI:
 
     app = FastAPI(
         title="Foveal", version=version("foveal"), description=DESCRIPTION, lifespan=life, redoc_url=None,
-        docs_url=None, openapi_url="/openapi.json",
+        docs_url=None, openapi_url="/openapi.json", responses=REFUSALS,
     )  # fmt: skip
     app.state.service = service
     handle_errors(app)
@@ -54,4 +55,21 @@ def make_app(service: Service) -> FastAPI:
     ):  # fmt: skip
         app.include_router(room.router)
     pages.add_to(app)
+    _describe_keys(app)
     return app
+
+
+def _describe_keys(app: FastAPI) -> None:
+    """Let OpenAPI say how a key is shown, so that programs made from it can; where guests are let in none is needed."""
+    describe = app.openapi
+
+    def with_keys() -> dict[str, Any]:
+        described = describe()
+        described["components"]["securitySchemes"] = {
+            "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer fv_…"},
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        }
+        described["security"] = [{"bearer": []}, {"key": []}, {}]
+        return described
+
+    app.openapi = with_keys  # type: ignore[method-assign]  # as FastAPI has it

@@ -38,6 +38,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}")  # of more digits than Python converts, one
 PROBABILITIES = "probabilities"
 TEXTS = ("label", "leading", "abstained", "case")
 OUTPUTS = (PROBABILITIES, *TEXTS)
+NOT_READY: dict[int | str, dict[str, Any]] = {503: {"description": "Not ready"}}
 Asking = Annotated[Caller, Depends(require("predict"))]
 
 
@@ -53,7 +54,7 @@ async def live() -> dict[str, bool]:
     return {"live": True}
 
 
-@router.get("/v2/health/ready")
+@router.get("/v2/health/ready", responses=NOT_READY)
 async def ready(request: Request, response: Response) -> dict[str, bool]:
     """Say whether requests can be taken."""
     service: Service = request.app.state.service
@@ -80,8 +81,8 @@ async def metadata(request: Request, model: str, _: Asking, model_version: str =
     }
 
 
-@router.get("/v2/models/{model}/ready")
-@router.get("/v2/models/{model}/versions/{model_version}/ready")
+@router.get("/v2/models/{model}/ready", responses=NOT_READY)
+@router.get("/v2/models/{model}/versions/{model_version}/ready", responses=NOT_READY)
 async def model_ready(
     request: Request, response: Response, model: str, _: Asking, model_version: str = ""
 ) -> dict[str, Any]:

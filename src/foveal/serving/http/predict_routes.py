@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from foveal.serving.answer import DISCLAIMER
+from foveal.serving.http import problems
 from foveal.serving.http.identity import Caller, require
 from foveal.serving.http.problems import body_of_error, problem, refusal_of_image
 from foveal.serving.http.uploads import checked_key, checked_subject, images_of
@@ -30,7 +31,7 @@ EXAMPLE = {
             "probabilities": {"covid-19": 0.04, "normal": 0.11, "pneumonia": 0.85},
             "prediction_set": ["pneumonia"],
             "uncertainty": {"entropy_nats": 0.51},
-            "threshold": "most probable class",
+            "threshold": "pneumonia from a probability of 0.31 (sensitivity >= 0.95)",
             "explanation": "/v1/explain/06fk2jw9m3q8c1x7v5t0zr4ebn",
             "classifier": {"name": "chest", "hash": "9f2c…", "engine": "openvino"},
             "input": {"sha256": "5b1d…", "size": 27410, "format": "PNG", "width": 256, "height": 256},
@@ -42,7 +43,6 @@ EXAMPLE = {
         }
     ],
 }
-ERROR = {"error": {"code": "truncated", "message": "The image is cut off.", "request_id": "01j9z3k5h7"}}
 FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -63,7 +63,7 @@ BODY: dict[str, Any] = {
 }
 
 
-def _said(description: str, example: dict[str, Any] = ERROR) -> dict[str, Any]:
+def _said(description: str, example: dict[str, Any] = problems.EXAMPLE) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"example": example}}}
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -16,7 +17,33 @@ from foveal.serving.logs import get_log
 from foveal.serving.refusal import Refusal, overloaded
 from foveal.storage.faults import BusyError, FullError, UnfitError
 
+EXAMPLE: dict[str, Any] = {
+    "error": {"code": "truncated", "message": "The image is cut off.", "request_id": "4c1f0e5a9d7b4e2f8a6b3c5d7e9f1a2b"}
+}
 CODES = {404: "not_found", 405: "method_not_allowed", 401: "unauthorized", 403: "forbidden"}
+
+
+class Error(BaseModel):
+    """What was wrong."""
+
+    code: Annotated[str, Field(description="stable; for programs")]
+    message: Annotated[str, Field(description="one sentence; for people")]
+    request_id: Annotated[str, Field(description="under which the service's log tells of it")]
+    case: Annotated[str, Field(description="where an image that was refused is kept for people")] = ""
+
+
+class Problem(BaseModel):
+    """How everything is told that is not done."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    error: Error
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {  # of every operation; 422 is of images and verdicts, not of FastAPI's own
+    "4XX": {"model": Problem, "description": "Refused: the code says why"},
+    "5XX": {"model": Problem, "description": "Not now, or not at all: the code says why"},
+}
 GONE = 499  # in the log and the figures: the client left before its request was whole
 
 
