@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from foveal.models.anatomy.counting import SelfCounting, counted
 from foveal.models.anatomy.receptive_field import Sight, Window, followed, widest, window_of
-from foveal.models.anatomy.shapes import output_of
+from foveal.models.anatomy.shapes import Quickly, answered
 
 NAMES = {"cat": "concat", "mul": "multiply", "div": "divide", "sub": "subtract", "constant_pad_nd": "pad"}
 # What moves or renames numbers without computing: it is no node of the graph.
@@ -105,7 +105,7 @@ def values(network: nn.Module, x: Tensor, nodes: Iterable[Node]) -> dict[int, Te
 def refusal(network: nn.Module, channels: int, height: int, width: int) -> str | None:
     """Return what torch says against an image of this shape, None where the network takes it. Nothing is computed."""
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), Quickly():  # type: ignore[no-untyped-call]
             _without_data(network).eval()(torch.zeros(1, channels, height, width, device="meta"))
     except CANNOT_COPY as error:
         return str(error)
@@ -251,13 +251,8 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     # --- operations ---
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        arguments = {**dict(zip((one.name for one in func._schema.arguments), args, strict=False)), **kwargs}
-        name = func.overloadpacket.__name__
-        output = output_of(name, func._overloadname, arguments, args[0] if args else None)
-        if output is None:
-            output = func(*args, **kwargs)
-        self.note(name, arguments, output)
+        arguments, output = answered(func, args, kwargs or {})
+        self.note(func.overloadpacket.__name__, arguments, output)
         return output
 
     def note(self, name: str, arguments: Mapping[str, Any], output: Any) -> None:
