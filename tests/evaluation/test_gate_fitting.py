@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from foveal.errors import DataError, UsageError
-from foveal.evaluation.gate_fitting import REFERENCE_BYTES, quantile_of_units
+from foveal.evaluation.gate_fitting import REFERENCE_BYTES, quantile_of_units, shrunk_covariance
 from scene_pictures import scenes
 from shown_images import Shown, fit_gate
 
@@ -142,6 +142,16 @@ def test_references_are_spread_over_classes_and_stay_small():
     arrays = fit_gate(*wide).arrays()
     assert arrays["references"].nbytes <= REFERENCE_BYTES
     assert sum(array.nbytes for array in arrays.values()) < 2_000_000
+
+
+@pytest.mark.parametrize(("n", "k"), [(2, 2), (3, 37), (200, 37), (1000, 1)])
+def test_the_shrunk_covariance_is_that_of_scikit_learn(n, k):
+    from sklearn.covariance import ledoit_wolf
+
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=(n, k)) @ rng.normal(size=(k, k))
+    np.testing.assert_allclose(shrunk_covariance(x), ledoit_wolf(x, assume_centered=True)[0], rtol=1e-10, atol=1e-12)
+    np.testing.assert_array_equal(shrunk_covariance(np.zeros((n, k))), np.zeros((k, k)))
 
 
 def test_a_network_without_features_has_two_detectors():

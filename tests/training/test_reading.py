@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foveal.errors import UsageError
-from foveal.training.curve import find_turn, jumps, noise, trend
+from foveal.training.curve import find_turn, jumps, noise, theil_sen, trend
 from foveal.training.history import EpochRow
 from foveal.training.reading import Reading, read_curves
 
@@ -230,3 +230,15 @@ def test_any_history_can_be_read(rows, n):
         seen.gap_at_end.low <= seen.gap_at_end.points + 1e-9 and seen.gap_at_end.points <= seen.gap_at_end.high + 1e-9
     )
     assert "nan" not in said(seen)
+
+
+@given(
+    st.lists(st.integers(-9, 9).map(float) | st.floats(-1e3, 1e3), min_size=2, max_size=40),
+    st.sampled_from([0.8, 0.95]),
+)
+def test_slope_and_interval_are_those_of_scipy(values, level):
+    from scipy.stats import theilslopes
+
+    theirs = theilslopes(values, alpha=level)
+    ours = theil_sen(np.array(values), level)
+    np.testing.assert_allclose(ours, (theirs.slope, theirs.low_slope, theirs.high_slope), rtol=1e-9, atol=1e-9)

@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.fft import dctn
 
 from foveal.audit.finding import MOST_RECORDS, Finding
 from foveal.data.dataset import Dataset
@@ -125,6 +124,8 @@ def _centred(grey: np.ndarray) -> np.ndarray:
 
 def _low(grey: np.ndarray) -> np.ndarray:
     """Return the lowest frequencies of `grey` (N, 32, 32), without the mean, as unit vectors (N, 63)."""
+    from scipy.fft import dctn
+
     return _unit(dctn(grey, axes=(1, 2), norm="ortho")[:, :LOW, :LOW].reshape(len(grey), -1)[:, 1:].astype(np.float32))
 
 
