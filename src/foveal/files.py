@@ -55,7 +55,9 @@ def saying_why(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutputError(f"The disk is full: {path} could not be written. Free some space and resume.") from error
+            raise OutputError(
+                f"The disk is full: {path} could not be written. Free some space, then resume or begin again."
+            ) from error
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 

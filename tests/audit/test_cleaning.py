@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import foveal
 from foveal.cli.app import app
 from foveal.data.overlay import laid_over
-from foveal.errors import AuditError, DataError
+from foveal.errors import AuditError, DataError, UsageError
 from foveal.progress import Progress
 from foveal.run import read_json
 from foveal.workflows.check import check
@@ -39,6 +39,13 @@ def dirty(class_folders: Path) -> Path:
     (class_folders / "lime" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     Image.new("RGB", (400, 30), (9, 9, 9)).save(class_folders / "plum" / "line.jpg", "PNG")
     return class_folders
+
+
+@pytest.mark.parametrize("fix", ["page.html", "page.json"])
+def test_the_cleaned_manifest_does_not_take_the_place_of_the_page_or_its_numbers(class_folders, tmp_path, fix):
+    with pytest.raises(UsageError, match="cannot be"):
+        check(class_folders, out=tmp_path / "page.html", fix=tmp_path / fix, embedding="none", progress=False)
+    assert not list(tmp_path.glob("page.*"))
 
 
 def test_the_check_names_everything_and_the_page_shows_it(dirty, tmp_path):

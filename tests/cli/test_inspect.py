@@ -99,7 +99,7 @@ def test_a_classifier_says_its_classes_and_preprocessing(foveal_cli, run, monkey
         (("resnet50", "vgg11"), 2, "--compare"),
         (("--compare", "resnet50"), 2, "two or more networks"),
         (("vgg16", "--input", "3x16x16"), 2, "needs at least 32×32 pixels, not 16×16"),
-        (("lenet5_1998", "--input", "3x32x32"), 2, "takes 32×32 grey images"),
+        (("lenet5_1998", "--input", "3x32x32"), 2, "takes grey images of 32×32"),
         (("lenet5", "--input", "3x"), 2, "--input is CHANNELSxHEIGHTxWIDTH"),
         (("lenet5", "-o", "activatoin=relu"), 2, 'Did you mean "activation"?'),
         (("./nowhere",), 5, "There is no run or classifier"),

@@ -182,6 +182,27 @@ def test_through_the_proxy_an_image_is_answered(behind_nginx):
     assert refused.status_code == 401
 
 
+def test_a_page_is_signed_in_to_on_whatever_port_the_proxy_listens(behind_nginx):
+    """The browser names the port in Host and Origin; where one of them comes without it, they seem to differ."""
+    _, client, _ = behind_nginx
+    own = f"{NAME}:{client.base_url.port}"
+    form = get(client, "/login", host=own)
+    token = re.search(r'name="csrf" content="([0-9a-f]+)"', form.text)
+    assert token is not None
+    fields = {"csrf": token[1], "name": "Nobody", "password": "no such person"}
+    sent = {"host": own, "origin": f"https://{own}"}
+    answer = client.post("/login", data=fields, headers=sent, extensions={"sni_hostname": NAME})
+    assert (answer.status_code, "wrong" in answer.text) == (401, True), answer.text
+
+
+def test_who_must_sign_in_first_comes_back_to_the_same_list(behind_nginx):
+    _, client, _ = behind_nginx
+    asked = get(client, "/worklist?view=reviewed&leading=%25x", accept="text/html")
+    assert asked.headers["location"] == "/login?next=/worklist%3Fview%3Dreviewed%26leading%3D%2525x"
+    form = get(client, asked.headers["location"]).text
+    assert 'name="next" value="/worklist?view=reviewed&amp;leading=%25x"' in form
+
+
 def test_the_proxy_hides_the_figures_and_believes_no_address(behind_nginx):
     service, client, _ = behind_nginx
     assert get(client, "/metrics").status_code == 404

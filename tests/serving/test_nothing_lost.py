@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from serving import client_faults, faults, store_faults
 from serving.ledger import Ledger, compare
 from serving.running import picture
 from serving.scenario import Home, Told, post, small_classifier, undisturbed
+from serving.service_process import ServiceProcess
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,18 @@ def check(told: Told) -> None:
 
 def test_a_killed_service_has_lost_nothing_doubled_nothing_and_left_no_child_behind(home):
     check(faults.kills(home))
+
+
+def test_a_service_that_is_stopped_while_it_starts_has_not_failed(home):
+    service = ServiceProcess(home.classifier, home.data, home.folder / "log")
+    try:
+        service.launch()
+        while not service.children():  # it is starting its parts
+            time.sleep(0.005)
+        assert service.stop() == 0, service.tail()
+    finally:
+        service.end()
+    assert "could not start" not in service.tail()
 
 
 def test_one_key_is_one_case_at_the_same_moment_too(home):

@@ -124,6 +124,7 @@ def test_settings_print_without_their_secrets(toml):
         ("proxies = ['10.0.0.7']", "proxies", 1, "set behind_proxy = true"),
         ("guests = false\nbehind_proxy = true\nproxies = []", "proxies", 3, "name its address"),
         ("guests = false\nbehind_proxy = true\nproxies = ['*']", "proxies", 3, "no address and no network"),
+        ("guests = false\nbehind_proxy = true\nproxies = ['0.0.0.0/0']", "proxies", 3, "every address"),
         ("guests = false\nbehind_proxy = true\nproxies = ['10.0.0.7/24']", "proxies", 3, "10.0.0.0/24"),
         ("[tls]\ncertificate = 'x'", "tls.certificate", 2, "key is missing"),
         ("tls.key = 'x'", "tls.key", 1, "certificate is missing"),

@@ -27,20 +27,22 @@ def print_conclusion(run: Run) -> None:
         f"{accuracy['high']:.2%}, {metrics['test']['n']:,} images, {accuracy['method']})"
     )
     print_operating(metrics["test"])
-    epochs = "1 epoch" if training["epochs"] == 1 else f"{training['epochs']} epochs"
     early = ", stopped early" if training["stopped_early"] else ""
     early = ", ended by the time limit" if training.get("out_of_time") else early
-    typer.echo(
-        f"training       {epochs} in {duration(training['seconds'])}, best epoch {training['best_epoch']}{early}"
-    )
+    took = f"{_epochs(training['epochs'])} in {duration(training['seconds'])}"
+    typer.echo(f"training       {took}, best epoch {training['best_epoch']}{early}")
     for stage in training.get("stages", []):
         if stage["epochs"]:
             typer.echo(
-                f"  {stage['name']}: {stage['epochs']} epochs in {duration(stage['seconds'])}, best validation loss "
+                f"  {stage['name']}: {_epochs(stage['epochs'])} in {duration(stage['seconds'])}, best validation loss "
                 f"{stage['validation_loss']:.4f} ({stage['validation_accuracy']:.1%}) in epoch {stage['best_epoch']}"
             )
     typer.echo(f"report         {run.report_file}")
     typer.echo(f"classifier     {run.classifier_dir}")
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def print_operating(measured: Mapping[str, Any]) -> None:

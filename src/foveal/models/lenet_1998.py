@@ -62,7 +62,7 @@ def lenet5_1998(
     """
     if (channels, height, width) != (1, SIDE, SIDE):
         raise UsageError(
-            f"lenet5_1998 takes 32×32 grey images (--size 32 --channels 1), not {height}×{width} with "
+            f"lenet5_1998 takes grey images of 32×32, not {height}×{width} with "
             f"{channels} channel{'s' if channels > 1 else ''}."
         )
     network = Stack(

@@ -64,7 +64,7 @@ def serve(settings: Settings, *, ready: Callable[[str, Service], None] = lambda 
             store.close()
     if service.failed is not None:
         raise service.failed
-    if not server.was_ready:
+    if not server.was_ready and not service.draining:  # unless it was asked to stop before it was
         raise FovealError("The service could not start; its log says why.")
 
 

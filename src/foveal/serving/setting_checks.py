@@ -63,6 +63,8 @@ def _of_address(settings: Settings, given: Mapping[str, Given]) -> Iterator[Refu
     for proxy in settings.proxies:
         if not _is_network(proxy):
             yield "proxies", f'"{proxy[:60]}" is no address and no network; write e.g. 10.0.0.7 or 10.0.0.0/24.'
+        elif not ipaddress.ip_network(proxy).prefixlen:
+            yield "proxies", f'"{proxy}" is every address: whoever asks could say who he is; name the proxy\'s own.'
     for host in settings.allowed_hosts:
         if not _is_host(host.removeprefix("*.")):
             yield "allowed_hosts", f'"{host[:60]}" is no name of a machine; write e.g. foveal.hospital.example.'

@@ -99,6 +99,8 @@ def check(
         refuse_unfit(dataset)
         refuse_partly_given(dataset)
         target = Path(out) if out is not None else free_page(dataset.name, "check", also=".json")
+        if fix is not None and Path(fix).absolute() in {target.absolute(), target.with_suffix(".json").absolute()}:
+            raise UsageError(f"The cleaned manifest cannot be {fix}: there go the page and its numbers.")
         for file in (target, target.with_suffix(".json"), *([Path(fix)] if fix is not None else [])):
             refuse_existing_file(file, "--out or --fix")
         readable, unreadable, looks = _readable(dataset, display)

@@ -119,6 +119,16 @@ def test_a_cut_binary_tensor_is_refused(service):
         assert response.status_code == 400
 
 
+def test_beside_an_image_that_is_refused_the_others_are_named_which_were_kept(service):
+    done = infer(service, tensor_of(picture(31), b"no image"))
+    message = done.json()["error"]["message"]
+    assert done.status_code == 422
+    newest = service.client.get("/v1/cases?limit=1").json()["cases"][0]["case"]
+    assert message.endswith(f"The others were answered, and are kept as {newest}.")
+    alone = infer(service, tensor_of(b"no image")).json()["error"]["message"]
+    assert "others" not in alone
+
+
 def test_another_model_is_not_there(service):
     assert infer(service, tensor_of(b"x"), "/v2/models/cat/infer").status_code == 404
     assert service.client.get("/v2/models/fruit/versions/1").status_code == 404

@@ -22,6 +22,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from foveal.serving.children.refused_image import RefusedImageError
 from foveal.serving.http.identity import Caller, require
 from foveal.serving.http.predict_routes import request_id_of
 from foveal.serving.http.problems import problem, refusal_of_image
@@ -111,8 +112,21 @@ async def infer(request: Request, model: str, caller: Asking, model_version: str
             raise Refusal(503, "deadline", "The answer took too long; ask again.", retry_after_s=2) from None
     refused = next((one for one in outcomes if one.refused is not None), None)
     if refused is not None and refused.refused is not None:
-        return problem(refusal_of_image(refused.refused), request_id_of(request), case=refused.case_id)
+        return _refused(request, refused.refused, refused.case_id, outcomes)
     return _response(head, wanted, outcomes, model)
+
+
+def _refused(request: Request, error: RefusedImageError, case: str | None, outcomes: Sequence[Outcome]) -> Response:
+    """Return the refusal of the whole request for one of its images: the protocol has no answer for the others alone.
+
+    These were answered and kept nevertheless; it says so, lest they are sent a second time.
+    """
+    refusal = refusal_of_image(error)
+    kept = [one.case_id for one in outcomes if one.refused is None and one.case_id is not None]
+    if kept:
+        also = f"{refusal.message.rstrip('.')}. The others were answered, and are kept as {', '.join(kept)}."
+        refusal = Refusal(refusal.status, refusal.code, also)
+    return problem(refusal, request_id_of(request), case=case)
 
 
 def _service(request: Request, model: str, model_version: str) -> Service:

@@ -131,7 +131,8 @@ def refused(request: Request, refusal: Refusal) -> Response:
         error = {"code": refusal.code, "message": refusal.message}
         return JSONResponse({"error": error}, refusal.status, headers=headers)
     if refusal.status == 401:
-        where = f"/login?next={quote(request.url.path, safe='/')}" if request.method == "GET" else "/login"
+        page = f"{request.url.path}?{request.url.query}".rstrip("?")
+        where = f"/login?next={quote(page, safe='/')}" if request.method == "GET" else "/login"
         if "hx-request" in request.headers:
             return Response(status_code=204, headers={"HX-Redirect": "/login"})
         return elsewhere(where)
