@@ -14,7 +14,7 @@ from foveal.models.anatomy.without_values import without_values
 from foveal.models.catalog import create_model, find
 from foveal.models.drawing.diagram import diagram
 from foveal.models.drawing.layout import laid_out
-from foveal.models.drawing.wiring import INPUT, Dense, kinds
+from foveal.models.drawing.wiring import INPUT, Dense, kinds, unit_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 DRAWN = (
@@ -85,6 +85,17 @@ def test_a_gate_is_drawn_inside_the_shortcut():
     assert gate <= wired(identity.wiring)
     assert ("input", "+") in wired(identity.wiring)
     assert ("input", "+") not in wired(strided.wiring)
+
+
+def test_activations_that_differ_within_a_kind_are_all_named():
+    notes = [unit.note for kind in kinds(anatomy_of("mobilenet_v3_large")) for unit in kind.wiring.units.values()]
+    assert "120, BN, ReLU or Hardswish" in notes
+    assert "16, BN, ReLU" in notes  # of the first block, which is a kind of its own
+
+
+def test_a_pool_with_weights_is_a_pool():
+    nodes = anatomy_of("lenet5_1998").trace.nodes
+    assert [unit_of(node).title for node in nodes if unit_of(node).kind == "pool"] == ["subsampling 2×2 /2"] * 2
 
 
 def test_what_does_nothing_in_evaluation_is_no_box():

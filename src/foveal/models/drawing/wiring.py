@@ -7,6 +7,7 @@ windows and strides that occur are all named.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -124,18 +125,19 @@ def unit_of(node: Node) -> Unit:
     window, channels = node.window, node.shape[0] if node.shape else 0
     if len(set(node.inputs)) > 1 and node.type in JOINS:
         return Unit("join", JOINS[node.type])
-    if node.macs and window:
+    if node.macs and window and node.macs >= math.prod(window.kernel) * math.prod(node.shape):
         across = "×".join(map(str, window.kernel))
         strided = f" /{pair(window.stride)}" if window.stride != (1, 1) else ""
         if window.groups > 1 and window.groups == channels:
             return Unit("conv", f"depthwise {across}{strided}", f"{channels}")
         groups = f", {window.groups} groups" if window.groups > 1 else ""
         return Unit("conv", f"conv {across}{strided}{groups}", f"{channels}")
-    if node.macs:
+    if node.macs and not window:
         return Unit("dense", "dense", f"{node.shape[-1]}")
     name = node.type
     if window:
         kind = "max" if "ax" in name.removeprefix("avg") else "average"
+        kind = name.lower() if node.macs else kind  # with a weight for all that it has summed
         strided = f" /{pair(window.stride)}" if window.stride != (1, 1) else ""
         return Unit("pool", f"{kind} {'×'.join(map(str, window.kernel))}{strided}")
     if re.search("adaptive|global|mean", name, re.IGNORECASE) and len(node.shape) > 0:
@@ -195,7 +197,9 @@ def _in_one(wirings: Sequence[Wiring]) -> Wiring:
     first = wirings[0]
     alike = zip(*(one.units.values() for one in wirings), strict=True)
     units = {
-        key: replace(members[0], title=_title_of([one.title for one in members]))
+        key: replace(
+            members[0], title=_title_of([one.title for one in members]), note=_note_of([one.note for one in members])
+        )
         for key, members in zip(first.units, alike, strict=True)
     }
     return replace(first, units=units)
@@ -211,6 +215,16 @@ def _title_of(titles: Sequence[str]) -> str:
     strides = dict.fromkeys(one[2] or "1" for one in parts)
     strided = "" if [*strides] == ["1"] else f" /{' or '.join(strides)}"
     return f"{parts[0][0]}{' or '.join(windows)}{strided}{parts[0][3]}"
+
+
+def _note_of(notes: Sequence[str]) -> str:
+    """Return ``16, BN, ReLU or Hardswish`` for ``16, BN, ReLU`` and ``80, BN, Hardswish``: channels are the first's."""
+    words = [one.split(", ") for one in notes]
+    if len({len(one) for one in words}) > 1:
+        return notes[0]
+    return ", ".join(
+        " or ".join(dict.fromkeys(one)) if all(map(str.isalpha, one)) else one[0] for one in zip(*words, strict=True)
+    )
 
 
 def _square(found: re.Match[str]) -> str:
