@@ -85,7 +85,13 @@ def _convolved(
         image.ndim == weight.ndim == 4 and image.shape[1] == weight.shape[1] * groups and not weight.shape[0] % groups
     )
     of_two = len(stride) == len(padding) == len(dilation) == 2
-    if not fits or not of_two or weight.dtype != image.dtype or min(image.shape) < 1:
+    if (
+        not fits
+        or not of_two
+        or not _can_be(stride, padding, dilation)
+        or weight.dtype != image.dtype
+        or min(image.shape) < 1
+    ):
         return None
     windows = zip(image.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
     sides = [_slid(*window) for window in windows]
@@ -101,11 +107,17 @@ def _pooled(
     stride, padding, dilation = stride or kernel_size, padding or (0,) * count, dilation or (1,) * count
     if not image.ndim - 2 == count == len(stride) == len(padding) == len(dilation) or min(image.shape) < 1:
         return None
+    if not _can_be(stride, padding, dilation) or min(kernel_size) < 1:
+        return None
     if any(2 * before > size for before, size in zip(padding, kernel_size, strict=True)):
         return None
     windows = zip(image.shape[2:], kernel_size, stride, padding, dilation, strict=True)
     sides = [_slid(*window, ceil=ceil_mode) for window in windows]
     return (*image.shape[:2], *sides) if min(sides) >= 1 else None
+
+
+def _can_be(stride: Sides, padding: Sides, dilation: Sides) -> bool:
+    return min(*stride, *dilation) >= 1 and min(padding) >= 0
 
 
 def _slid(side: int, size: int, step: int, padding: int, dilation: int, *, ceil: bool = False) -> int:
