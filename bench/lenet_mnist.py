@@ -31,6 +31,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from command_line import run_foveal
+
 TARGET = 0.985
 EPOCHS = 5
 PRESETS = {"lenet5_speed": 12, "speed": 25}  # name → how many times as fast as the textbook it ought to be
@@ -91,9 +93,8 @@ def run_preset(name: str, seed: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         started = time.time()
-        foveal = Path(sys.executable).with_name("foveal")
-        command: list[str | Path] = [foveal, "train", DATA / "mnist", "--preset", name]
-        subprocess.run([*command, "--seed", str(seed), "--out", out], check=True, capture_output=True)
+        words: list[str | Path] = ["--preset", name, "--seed", str(seed), "--out", out]
+        run_foveal("train", DATA / "mnist", *words).check_returncode()
         metrics = out / "metrics.json"
         return Outcome(metrics.stat().st_mtime - started, json.loads(metrics.read_text())["test"]["accuracy"]["value"])
 

@@ -162,6 +162,7 @@ def answerers(home: Home) -> Told:
     told.counts["answerers_killed"] = len(killed)
     told.demand(len(killed) > 1, f"only {len(killed)} were there to be killed")
     told.demand(set(senders.counts) <= {200, 202, 503}, f"statuses {dict(senders.counts)}")
+    told.demand(set(senders.codes) <= {"503 overloaded"}, f"codes {dict(senders.codes)}")
     return told
 
 

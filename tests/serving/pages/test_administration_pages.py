@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from foveal.storage.ids import now_us
 from foveal.storage.jobs import counts
@@ -45,19 +45,24 @@ def test_a_key_is_shown_once_and_revoked(service, visitor):
     assert admin.post("/admin/keys", name="x", scope=["everything"]).status_code == 422
 
 
+def hold_back(connection: Connection, case_id: str, reason: str) -> None:
+    held = cases.update().where(cases.c.id == case_id)
+    connection.execute(held.values(state="quarantined", reason=reason, prediction_id=None))
+
+
+def give_up(connection: Connection, case_id: str) -> None:
+    """Add a job of the case that was tried too often."""
+    given_up = {"state": "quarantined", "attempts": 3, "not_before": 0, "error": "decoder_crashed"}
+    connection.execute(jobs.insert().values(kind="predict", case_id=case_id, body="{}", made_at=now_us(), **given_up))
+
+
 def test_what_is_held_back_is_seen_tried_again_and_released(service, visitor, new_case):
     case_id, other = new_case(), new_case()
     database = service.service.database
     with database.write() as connection:
         for one in (case_id, other):
-            held = cases.update().where(cases.c.id == one)
-            connection.execute(held.values(state="quarantined", reason="decoder_crashed: <b>", prediction_id=None))
-        connection.execute(
-            jobs.insert().values(
-                kind="predict", case_id=case_id, body="{}", state="quarantined", attempts=3, not_before=0,
-                error="decoder_crashed", made_at=now_us(),
-            )
-        )  # fmt: skip
+            hold_back(connection, one, "decoder_crashed: <b>")
+        give_up(connection, case_id)
     admin = visitor("Rosa")
     page = admin.get("/admin/quarantine").text
     assert case_id in page
@@ -79,14 +84,8 @@ def test_what_was_released_is_not_counted_as_given_up_any_more(service, visitor,
     case_id = new_case()
     database = service.service.database
     with database.write() as connection:
-        held = cases.update().where(cases.c.id == case_id)
-        connection.execute(held.values(state="quarantined", reason="decoder_crashed", prediction_id=None))
-        connection.execute(
-            jobs.insert().values(
-                kind="predict", case_id=case_id, body="{}", state="quarantined", attempts=3, not_before=0,
-                error="decoder_crashed", made_at=now_us(),
-            )
-        )  # fmt: skip
+        hold_back(connection, case_id, "decoder_crashed")
+        give_up(connection, case_id)
         before = counts(connection)["quarantined"]
     admin = visitor("Rosa")
     assert f"{before} given up" in admin.get("/admin/quarantine").text

@@ -57,9 +57,9 @@ def output_of(name: str, overload: str, arguments: Mapping[str, Any], first: obj
     elif name == "adaptive_avg_pool2d" and first.ndim == 4:
         shape = (*first.shape[:2], *arguments["output_size"])
     elif name in ("max_pool2d", "avg_pool2d", "avg_pool3d"):
-        shape = _pooled(first, **{key: value for key, value in arguments.items() if key != "self"})
+        shape = _pooled(first, **arguments)
     elif name == "conv2d" and overload == "default":
-        shape = _convolved(first, **{key: value for key, value in arguments.items() if key != "input"})
+        shape = _convolved(first, **arguments)
     elif name == "pad" and arguments.get("mode", "constant") == "constant":
         shape = _padded(tuple(first.shape), arguments["pad"])
     if shape is None or name.startswith("_") or (name != plain and shape != tuple(first.shape)):
