@@ -54,8 +54,9 @@ class Server:
         found, at = [self.process.pid], 0
         while at < len(found):
             with contextlib.suppress(OSError):
-                for task in Path(f"/proc/{found[at]}/task").iterdir():
-                    found += [int(one) for one in (task / "children").read_text().split()]
+                for task in list(Path(f"/proc/{found[at]}/task").iterdir()):
+                    with contextlib.suppress(OSError):  # a thread that ended meanwhile
+                        found += [int(one) for one in (task / "children").read_text().split()]
             at += 1
         return found
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from child_processes import children_of
+
 COMMAND = (sys.executable, "-c", "from foveal.cli import run; run()", "serve")
 
 
@@ -114,9 +116,7 @@ class ServiceProcess:
         """The main process and everything below it."""
         found, at = [self.main_pid()], 0
         while at < len(found):
-            with contextlib.suppress(OSError):
-                for task in Path(f"/proc/{found[at]}/task").iterdir():
-                    found += [int(one) for one in (task / "children").read_text().split()]
+            found += sorted(children_of(found[at]))
             at += 1
         return found
 

@@ -18,6 +18,7 @@ pytest.importorskip("fastapi", reason="needs foveal[serve]")
 pytest.importorskip("openvino", reason="needs foveal[openvino]")
 pytest.importorskip("onnxscript", reason="needs foveal[onnx]")
 
+from child_processes import children_of
 from foveal.classifier.answers import Answers
 from foveal.classifier.light import find_stored, open_light
 from foveal.errors import ClassifierError, ResourceError
@@ -54,8 +55,8 @@ def asked(place: Path, work: Callable[[Answerer], Awaitable[T]]) -> T:
     return found
 
 
-def children() -> set[str]:
-    return {one for task in Path("/proc/self/task").iterdir() for one in (task / "children").read_text().split()}
+def children() -> set[int]:
+    return children_of(os.getpid())
 
 
 def same(answers: Answers, stored: Path) -> bool:

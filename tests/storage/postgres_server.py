@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
+from child_processes import children_of
+
 USER = "postgres" if "postgres" in {one.pw_name for one in pwd.getpwall()} else "nobody"
 SECRET = "not-a-secret"
 
@@ -106,8 +108,7 @@ class Server:
 
     def processes(self) -> list[int]:
         postmaster = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        return [postmaster, *map(int, children)]
+        return [postmaster, *sorted(children_of(postmaster))]
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
