@@ -52,6 +52,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python bench/explain.py
 	$(BIN)/python bench/explain.py --network efficientnet_lite0 --images 2
 	$(PIP) --editable '.[serve,openvino]'
+	$(PIP) --no-deps timm==1.0.31
 	$(PIP) --no-deps --upgrade --target $(VENV)/litserve litserve==0.2.19 pyzmq==27.3.0
 	$(BIN)/python bench/serve.py --litserve $(VENV)/litserve
 

@@ -3,8 +3,8 @@
 EfficientNet-Lite0 at 224 px behind each server, the same images for all: 256-px PNG files of about 27 KB, every upload
 a file of its own (a few hundred images, each sent with another number in its text). The servers, peers first:
 
-naive         FastAPI, an async route, Pillow, torch eager: what is written first
-litserve      LitServe, torch eager, batches of 8, 10 ms
+naive         FastAPI, an async route, timm's network in torch eager, torchvision's transforms: what is written first
+litserve      LitServe with the same, batches of 8, 10 ms
 pool          FastAPI in a pool of threads, OpenVINO: fast, and nothing is kept
 foveal        foveal serve, everything on: decoded in child processes, the file fsynced, the row and the trail committed
               before the answer; OpenVINO fp32
@@ -18,6 +18,8 @@ so many cores could answer at most. The client is `bench/serving_load.py`: one p
 whose processor time is printed, and what it can do at most, measured against a server that does nothing.
 
     python bench/serve.py [--classifier RUN] [--seconds 5] [--repeats 3] [--only naive foveal] [--litserve FOLDER]
+    python bench/serve.py --peers-network foveal         naive and litserve with Foveal's network and preprocessing,
+                                                         which are faster in torch eager, too
     python bench/serve.py --soak 30 [--only foveal]      memory and file handles at 80 % of capacity over 30 minutes
 
 Without --classifier one is trained for an epoch on chest X-rays (or flowers), and exported. LitServe is left out, with
@@ -25,8 +27,8 @@ the reason, where it is not installed; it needs no environment of its own, a fol
 
     python -m pip install --no-deps --target FOLDER litserve==0.2.19 pyzmq==27.3.0
 
-Needs: pip install 'foveal[serve,openvino]', and FOVEAL_TEST_DATA or ../shared/data beside the checkout; without these
-data the images are photographs made of noise.
+Needs: pip install 'foveal[serve,openvino]'; for naive and litserve pip install --no-deps timm torchvision; and
+FOVEAL_TEST_DATA or ../shared/data beside the checkout; without these data the images are photographs made of noise.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ import numpy as np
 from idle import MOST, machine_s, say_if_busy
 from serving_images import IMAGES, make_images, trained
 from serving_load import Load, Report
+from serving_peers import NETWORKS
 from serving_servers import BENCH, OURS, SERVERS, Home, Server, litserve_version, startable, started
 
 CONCURRENCY = (1, 8, 32)
@@ -67,12 +70,13 @@ def main() -> None:
     options.add_argument("--litserve", type=Path, default=Path(os.environ.get("LITSERVE", "litserve")))
     options.add_argument("--data", type=Path, help="in which folder a temporary one is made; /tmp by default")
     options.add_argument("--soak", type=float, metavar="MINUTES", help="instead: at 80 %% for so long")
+    options.add_argument("--peers-network", choices=NETWORKS, default=NETWORKS[0], help="in torch eager")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="foveal-bench-", dir=chosen.data) as place:
         folder = Path(place)
         images = make_images(folder / "images")
         classifier = chosen.classifier or trained(folder)
-        home = Home(classifier.resolve(), images, folder.resolve(), chosen.litserve.resolve())
+        home = Home(classifier.resolve(), images, folder.resolve(), chosen.litserve.resolve(), chosen.peers_network)
         say_where(home)
         names = [name for name in chosen.only if startable(name, home)]
         if chosen.soak:
@@ -148,6 +152,7 @@ def client_limit(home: Home, seconds: float) -> None:
 def say_where(home: Home) -> None:
     from foveal.workflows.machine import processor
 
+    print(f"naive and litserve: the network and the preprocessing of {home.network}")
     sizes = [file.stat().st_size for file in home.images.glob("*.png")]
     packages = ("foveal", "torch", "openvino", "fastapi", "uvicorn")
     versions = [f"{one} {version(one)}" for one in packages] + [f"litserve {litserve_version(home.litserve) or 'none'}"]

@@ -1,6 +1,6 @@
 """The peers of `bench/serve.py`: the same network behind other servers. Each is started as a process of its own.
 
-    python bench/serving_peers.py naive|litserve|pool|nothing --port 8100 --classifier RUN
+    python bench/serving_peers.py naive|litserve|pool|nothing --port 8100 --classifier RUN [--network timm|foveal]
 
 naive     FastAPI, an async route with an UploadFile, Pillow, torch eager: what is written first. One image at a time,
           in the event loop.
@@ -9,6 +9,10 @@ pool      FastAPI, a plain route (a pool of threads), Pillow, OpenVINO with a st
 nothing   reads a request and answers: what the load's client can do at most.
 
 None of them checks what it is sent, decodes apart from the server, keeps anything or writes a trail.
+
+naive and litserve hold what is written without Foveal: timm's EfficientNet-Lite0 with the classifier's weights, and
+torchvision's transforms, which fit and normalise as the classifier does. `--network foveal` gives them Foveal's own
+network and preprocessing instead, which are faster in torch eager, too.
 """
 
 from __future__ import annotations
@@ -17,11 +21,15 @@ import argparse
 import io
 import os
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+NETWORKS = ("timm", "foveal")
 
 
 def main() -> None:
@@ -29,6 +37,7 @@ def main() -> None:
     options.add_argument("peer", choices=("naive", "litserve", "pool", "nothing"))
     options.add_argument("--port", type=int, required=True)
     options.add_argument("--classifier", type=Path)
+    options.add_argument("--network", choices=NETWORKS, default=NETWORKS[0])
     chosen = options.parse_args()
     if chosen.peer == "nothing":
         from serving_load import null_server
@@ -37,9 +46,11 @@ def main() -> None:
     elif chosen.peer == "litserve":
         from serving_litserve import serve
 
-        serve(chosen.classifier, chosen.port)
+        serve(chosen.classifier, chosen.network, chosen.port)
+    elif chosen.peer == "naive":
+        served(naive(chosen.classifier, chosen.network), chosen.port)
     else:
-        served({"naive": naive, "pool": pool}[chosen.peer](chosen.classifier), chosen.port)
+        served(pool(chosen.classifier), chosen.port)
 
 
 def served(app: Any, port: int) -> None:
@@ -64,28 +75,78 @@ def said(classes: tuple[str, ...], row: np.ndarray) -> dict[str, Any]:
     return {"label": classes[int(row.argmax())], "probabilities": dict(zip(classes, row.tolist(), strict=True))}
 
 
-def loaded(path: Path) -> Any:
+@dataclass(frozen=True)
+class Eager:
+    """A network in torch eager, and what makes a normalised image (C, H, W) of a file."""
+
+    network: Callable[[Any], Any]
+    image: Callable[[bytes], Any]
+    classes: tuple[str, ...]
+
+    def answer(self, images: list[Any]) -> np.ndarray:
+        """Return the probabilities (N, classes)."""
+        import torch
+
+        with torch.inference_mode():
+            probabilities: np.ndarray = self.network(torch.stack(images)).softmax(1).numpy()
+        return probabilities
+
+
+def eager(path: Path, network: str) -> Eager:
     import torch
 
     from foveal import Classifier
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    return Classifier.load(path)
+    classifier = Classifier.load(path)
+    if network == "timm":
+        return of_timm(classifier)
+    normalised = classifier.preprocess.normalise_array
+
+    def image(content: bytes) -> Any:
+        return torch.from_numpy(normalised(fitted(content, classifier.preprocess)[None])[0])
+
+    return Eager(classifier.network, image, classifier.classes)
 
 
-def naive(path: Path) -> Any:
+def of_timm(classifier: Any) -> Eager:
     import torch
+
+    for operator in ("torchvision::nms", "torchvision::qnms"):  # torchvision's, absent beside a CPU build of torch
+        torch.library.define(operator, "(Tensor x) -> Tensor")
+    import timm
+    from torchvision import transforms
+
+    made = classifier.preprocess
+    if classifier.architecture != "efficientnet_lite0":
+        raise SystemExit("The classifier is no EfficientNet-Lite0: --peers-network foveal takes any.")
+    of_classes: Any = timm.create_model  # untyped
+    network = of_classes("tf_efficientnet_lite0", num_classes=len(classifier.classes), in_chans=made.channels)
+    network.load_state_dict(classifier.network.state_dict())
+    transform = transforms.Compose(
+        [
+            # What is sent is square, so that to fit it by a crop, by bars or by stretching is the same.
+            transforms.Resize(made.short_side or made.height, transforms.InterpolationMode(made.interpolation)),
+            transforms.CenterCrop((made.height, made.width)),
+            transforms.ToTensor(),
+            transforms.Normalize(made.mean, made.std),
+        ]
+    )
+
+    def image(content: bytes) -> Any:
+        return transform(Image.open(io.BytesIO(content)).convert("L" if made.channels == 1 else "RGB"))
+
+    return Eager(network.eval(), image, classifier.classes)
+
+
+def naive(path: Path, network: str) -> Any:
     from fastapi import FastAPI, UploadFile
 
-    classifier = loaded(path)
+    model = eager(path, network)
     app = FastAPI()
 
     async def predict(image: UploadFile) -> dict[str, Any]:
-        pixels = fitted(await image.read(), classifier.preprocess)
-        with torch.inference_mode():
-            x = torch.from_numpy(classifier.preprocess.normalise_array(pixels[None]))
-            logits = classifier.network(x)
-        return said(classifier.classes, logits.softmax(1)[0].numpy())
+        return said(model.classes, model.answer([model.image(await image.read())])[0])
 
     predict.__annotations__["image"] = UploadFile  # a text here, which FastAPI seeks in the module
     app.post("/predict")(predict)

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 from serving_images import FOVEAL
@@ -34,6 +35,7 @@ class Home:
     images: Path
     data: Path
     litserve: Path
+    network: str = "timm"  # of the peers in torch eager
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,9 @@ def startable(name: str, home: Home) -> bool:
     why = ""
     if name == "litserve" and not litserve_version(home.litserve):
         why = "not installed: python -m pip install --no-deps --target FOLDER litserve==0.2.19 pyzmq; --litserve FOLDER"
+    if name in ("naive", "litserve") and home.network == "timm":
+        lacking = [one for one in ("timm", "torchvision") if find_spec(one) is None]
+        why = why or (lacking and f"not installed: python -m pip install --no-deps {' '.join(lacking)}") or ""
     if name in OURS:
         helped = subprocess.run([*FOVEAL, "serve", "--help"], capture_output=True, text=True, check=False)
         why = "this Foveal has no command serve" if helped.returncode else ""
@@ -118,7 +123,7 @@ def started(name: str, home: Home) -> Iterator[Server]:
         port = free.getsockname()[1]
     folder = Path(tempfile.mkdtemp(prefix="kept-", dir=home.data))
     command = [sys.executable, str(BENCH / "serving_peers.py"), name]
-    command += ["--port", str(port), "--classifier", str(home.classifier)]
+    command += ["--port", str(port), "--classifier", str(home.classifier), "--network", home.network]
     if name in OURS:
         command = [*FOVEAL, "serve", str(home.classifier), "--port", str(port), "--data", str(folder / "data")]
         command += ["--engine", ENGINES[name]]
