@@ -7,7 +7,7 @@ import signal
 import sys
 
 STOPPED = "Stopped."
-GOES_ON = " What was trained so far goes on with: foveal train --resume RUN"
+GOES_ON = " What was trained so far, if anything, goes on with: foveal train --resume RUN"
 
 
 def main() -> None:

@@ -96,6 +96,29 @@ def test_a_draft_is_back_after_the_page_was_left(opened, new_case):
     assert other.locator("#reason").input_value() == ""
 
 
+def test_who_signs_out_is_asked_and_leaves_no_draft_behind(opened, new_case):
+    page = opened("Tomás")
+    page.goto(f"/cases/{new_case()}")
+    page.keyboard.press("r")
+    page.keyboard.type("half a sentence")
+    drafts = "Object.keys(localStorage).filter((key) => key.startsWith('foveal:draft:')).length"
+    asked = []
+
+    def refuse(dialog):
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    page.once("dialog", refuse)
+    page.get_by_role("button", name="Sign out").click()
+    assert page.locator("#reason").input_value() == "half a sentence"
+    assert page.evaluate(drafts) == 1
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/login")
+    assert page.evaluate(drafts) == 0
+    assert asked == ["A draft that you have not signed will be deleted from this browser. Sign out?"]
+
+
 def test_a_signature_made_offline_is_sent_once_when_the_network_is_back(service, opened, new_case):
     case_id = new_case()
     page = opened("Tomás", expected=("ERR_INTERNET_DISCONNECTED",))

@@ -54,7 +54,7 @@ class Report(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"description": "the map is mirrored"}]})
 
-    description: Annotated[str, Field(min_length=1, max_length=4000)]
+    description: Annotated[str, Field(min_length=1, max_length=problems.LONGEST)]
     case: Annotated[str | None, Field(pattern=PATTERN)] = None
 
 

@@ -184,6 +184,19 @@ if (idle > 0) {
   }, 1000);
   addEventListener("storage", (event) => { if (event.key === "foveal:out") location.replace("/login?why=idle"); });
 }
+/* --- who signs out by hand leaves no draft to whoever sits down next; being idle keeps them --- */
+$("sign-out")?.addEventListener("submit", (event) => {
+  const prefix = `foveal:draft:${meta("caller")}:`;
+  const waiting = outbox.waiting(); // signed; the draft is wanted where the signature is refused
+  const drafts = store.keys(prefix).filter((key) => !waiting.includes(key.slice(prefix.length)));
+  const them = drafts.length === 1 ? "A draft" : `${drafts.length} drafts`;
+  if (drafts.length && !confirm(`${them} that you have not signed will be deleted from this browser. Sign out?`)) {
+    event.preventDefault();
+    return;
+  }
+  for (const key of drafts) store.write(key, null);
+});
+
 addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
 /* --- a page that asks by itself says so, and carries the token of its forms --- */
