@@ -90,6 +90,8 @@ def test_a_classifier_says_its_classes_and_preprocessing(foveal_cli, run, monkey
     assert foveal_cli("inspect", "./lenet5", "--classes", 3).code == 2
     wrong = foveal_cli("inspect", "./lenet5", "--input", "3x8x8")
     assert (wrong.code, "takes images of 1 channel, not 3" in wrong.err) == (2, True)
+    small = foveal_cli("inspect", "./lenet5", "--input", "1")
+    assert "The classifier was trained on images of 1×8×8 and cannot take any of 1×1×1." in small.err
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 from foveal.classifier import Classifier
 from foveal.errors import UsageError
 from foveal.models.anatomy import Anatomy, inspect_network
+from foveal.models.anatomy.trace import refusal
 from foveal.models.anatomy.without_values import without_values
 from foveal.models.catalog import CATALOG, create_model, find
 from foveal.models.foreign.entry import is_foreign
@@ -97,7 +98,11 @@ def _of_name(
 
 def _of_classifier(classifier: Classifier, input: tuple[int, ...] | None) -> Anatomy:
     seen = classifier.preprocess
-    size = _checked(input, (seen.channels, seen.height, seen.width))
+    own = (seen.channels, seen.height, seen.width)
+    size = _checked(input, own)
+    if size != own and size[0] == own[0] and refusal(classifier.network, *size) is not None:
+        asked, takes = ("×".join(map(str, one)) for one in (size, own))
+        raise UsageError(f"The classifier was trained on images of {takes} and cannot take any of {asked}.")
     entry = find(classifier.architecture)
     anatomy = inspect_network(classifier.network, *size, title=f"{entry.title} ({entry.name}), a classifier")
     names = classifier.classes[:MOST_CLASSES]

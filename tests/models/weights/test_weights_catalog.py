@@ -136,6 +136,7 @@ def test_a_tag_is_found_under_its_names():
             'no weights "imagenet1k_v2" for resnet18. Did you mean "imagenet1k_v1"? There are:',
         ),
         ("lenet5", None, "There are no published weights for lenet5"),
+        ("../../x", None, 'There is no model "../../x".'),
         ("resnet51", None, 'There is no model "resnet51". Did you mean "resnet5'),
     ],
 )

@@ -42,7 +42,7 @@ def pretrained(name: str, tag: str | None = None) -> PretrainedWeights:
         UsageError: for an unknown architecture, one without weights, or an unknown tag, with the tags there are.
     """
     model, _, after = name.partition(".")
-    entry = find(model)
+    entry = find(model or name)
     tag = tag or after or DEFAULT
     known = published_for(entry.name)
     if tag == DEFAULT and known:
