@@ -79,7 +79,9 @@ def _erase(database: Database, blobs: Blobs, case_id: str, actor: str) -> Erased
     with database.write() as connection:
         names = _erase_rows(connection, case_id, actor)
     removed = remove_unneeded(database, blobs, names)
-    return Erased(case_id, removed, len(names) - removed)
+    with database.read() as connection:
+        shared = len(needed(connection, names))
+    return Erased(case_id, removed, shared)
 
 
 def _erase_rows(connection: Connection, case_id: str, actor: str) -> list[str]:
