@@ -55,6 +55,11 @@ def test_a_review_that_cannot_be_is_refused(service, case, said, code):
     assert (response.status_code, response.json()["error"]["code"]) == (422, code)
 
 
+def test_a_problem_of_nothing_but_blanks_is_refused(service, case):
+    told = service.client.post("/v1/problems", json={"case": case, "description": " \n"})
+    assert (told.status_code, told.json()["error"]["code"]) == (422, "unfit_description")
+
+
 def test_an_erased_case_leaves_no_bytes_and_its_trail(service, classifier_folder, tmp_path):
     with running(classifier_folder, tmp_path / "store") as one:
         answer = one.predict(picture(8)).json()["answers"][0]

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
+from foveal.errors import UsageError
 from foveal.serving.answer import iso
 from foveal.serving.http.case_routes import CaseId
 from foveal.serving.http.identity import Caller, require
@@ -99,9 +100,12 @@ def report(request: Request, said: Report, caller: Reading) -> dict[str, Any]:
     with service.database.write() as connection:
         if said.case is not None and find_case(connection, said.case) is None:
             raise Refusal(404, "no_case", "There is no case with this id.")
-        made = problems.report_problem(
-            connection, reporter=caller.actor, description=said.description, case_id=said.case
-        )
+        try:
+            made = problems.report_problem(
+                connection, reporter=caller.actor, description=said.description, case_id=said.case
+            )
+        except UsageError as error:  # nothing but blanks, say
+            raise Refusal(422, "unfit_description", str(error)) from None
     return {"problem": made.id, "state": made.state}
 
 
