@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -57,7 +57,8 @@ def serve(settings: Settings, *, ready: Callable[[str, Service], None] = lambda 
         server = _Server(_config(settings, service), lambda: ready(f"{scheme}://{host}:{port}", service), service)
         service.server = server
         try:
-            server.run([listener])
+            with suppress(SystemExit):  # so uvicorn ends where it could not start; why is told below
+                server.run([listener])
         finally:
             listener.close()
             tracing.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from foveal.errors import ClassifierError
 from serving.running import picture, running
 
 
@@ -121,3 +122,11 @@ def test_what_is_not_there_is_told_as_json(service, path):
     response = service.client.get(path)
     assert response.status_code in (400, 404)
     assert response.json()["error"]["code"] in ("bad_request", "no_case", "not_found")
+
+
+def test_why_a_service_does_not_start_is_told_in_a_sentence(classifier_folder, tmp_path):
+    with (
+        pytest.raises(ClassifierError, match="has no engine onnx; make it: foveal export"),
+        running(classifier_folder, tmp_path / "data", engine="onnx"),
+    ):
+        pass
