@@ -116,7 +116,7 @@ def test_what_is_not_answered_cannot_be_accepted_but_rejected(database):
     assert refused.value.code == "needs_prediction"
     sign(database, case_id, "amend", label="effusion", reason="by eye", classes=CLASSES)
     sign(database, case_id, "reject", version=1, reason="no image")
-    for wrong, code in ((erased, "erased"), ("nothing", "no_such_case")):
+    for wrong, code in ((erased, "erased"), ("nothing", "no_case")):
         with pytest.raises(ReviewRefusedError) as refused:
             sign(database, wrong, "reject", reason="x")
         assert refused.value.code == code

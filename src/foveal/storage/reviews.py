@@ -82,7 +82,7 @@ def add_review(
     query = select(cases).where(cases.c.id == case_id).with_for_update()  # PostgreSQL: one reviewer at a time
     case = connection.execute(query).mappings().first()
     if case is None:
-        raise ReviewRefusedError("no_such_case", "There is no such case.")
+        raise ReviewRefusedError("no_case", "There is no such case.")
     label, reason = (label or "").strip() or None, (reason or "").strip() or None
     refuse_nul(reason, request_key)
     if request_key is not None:

@@ -27,7 +27,7 @@ router = APIRouter(tags=["reviews"])
 
 Reviewing = Annotated[Caller, Depends(require("review"))]
 Reading = Annotated[Caller, Depends(require("read"))]
-NOT_THERE = ("no_such_case",)
+NOT_THERE = ("no_case",)
 
 
 class Verdict(BaseModel):

@@ -47,7 +47,7 @@ def review(request: Request, case_id: CaseId, wanted: WantedHere, form: Signing)
             )
     except ReviewRefusedError as error:
         newer = error.newer if isinstance(error, ReviewConflictError) else ()
-        status = 409 if newer else 404 if error.code == "no_such_case" else 422
+        status = 409 if newer else 404 if error.code == "no_case" else 422
         if by_script:
             return _refused(service.database, error, newer, status)
         if status == 404:
