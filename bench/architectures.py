@@ -14,7 +14,6 @@ Needs torchvision, which Foveal itself does not: pip install --no-deps torchvisi
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import math
 import random
@@ -29,6 +28,7 @@ from torch import nn
 
 import foveal
 from foveal.workflows.machine import processor
+from torchvision_operators import declare_operators
 
 NETWORKS = (
     "alexnet", "vgg11", "googlenet", "resnet50", "densenet121", "squeezenet1_1", "mobilenet_v3_large",
@@ -108,10 +108,8 @@ def report(name: str, what: str, ours: list[float], theirs: list[float]) -> bool
 
 
 def torchvision() -> ModuleType:
-    """Import torchvision beside a CPU build of torch, which lacks two operators that its usual build expects."""
-    for operator in ("torchvision::nms", "torchvision::qnms"):
-        with contextlib.suppress(RuntimeError):  # there already
-            torch.library.define(operator, "(Tensor x) -> Tensor")
+    """Import torchvision, whose operators are declared first."""
+    declare_operators()
     return importlib.import_module("torchvision")
 
 

@@ -14,7 +14,6 @@ Score-CAM, RISE and occlusion are asked by OpenVINO where it is installed, as Fo
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
 import time
 import warnings
@@ -32,6 +31,7 @@ from foveal.explanation.methods import enlarged
 from foveal.explanation.stages import find_stage
 from foveal.explanation.target import Target
 from foveal.models.catalog import create_model
+from torchvision_operators import declare_operators
 
 RISE_MASKS, STEPS, COPIES, WINDOW, SIDE = 500, 16, 8, 32, 224
 
@@ -221,9 +221,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    for operator in ("torchvision::nms", "torchvision::qnms"):
-        with contextlib.suppress(RuntimeError):  # declared already
-            torch.library.define(operator, "(Tensor x) -> Tensor")
+    declare_operators()
     torch.manual_seed(0)
     network = create_model(options.network)
     x = torch.randn(options.images, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))

@@ -18,7 +18,6 @@ not: pip install --no-deps torchvision==0.28.0 (with its dependencies it may rep
 from __future__ import annotations
 
 import argparse
-import contextlib
 import gzip
 import json
 import os
@@ -32,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from command_line import run_foveal
+from torchvision_operators import declare_operators
 
 TARGET = 0.985
 EPOCHS = 5
@@ -122,9 +122,7 @@ def textbook(seed: int, folder: Path) -> None:
     """Train as tutorials do and print when, and how well, the first epoch ended that was good enough."""
     import torch
 
-    with contextlib.suppress(RuntimeError):  # beside a CPU build of torch, torchvision misses two operators of its own
-        for name in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{name}", "(Tensor x) -> Tensor")
+    declare_operators()
 
     import torch.nn.functional as F
     from torch import nn

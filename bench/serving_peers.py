@@ -29,6 +29,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from torchvision_operators import declare_operators
+
 NETWORKS = ("timm", "foveal")
 
 
@@ -110,10 +112,8 @@ def eager(path: Path, network: str) -> Eager:
 
 
 def of_timm(classifier: Any) -> Eager:
-    import torch
 
-    for operator in ("torchvision::nms", "torchvision::qnms"):  # torchvision's, absent beside a CPU build of torch
-        torch.library.define(operator, "(Tensor x) -> Tensor")
+    declare_operators()
     import timm
     from torchvision import transforms
 

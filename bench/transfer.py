@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 from idle import say_if_busy
+from torchvision_operators import declare_operators
 
 DATA = Path(os.environ.get("FOVEAL_TEST_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
 GOALS = {"first": 20, "later": 100}  # times the textbook
@@ -162,8 +163,7 @@ def loop(kind: str, archive: Path, splits: Path, epochs: int) -> None:
     """Be (a) or (b): train for `epochs` and print the last validation accuracy."""
     import torch
 
-    for operator in ("torchvision::nms", "torchvision::qnms"):  # torchvision's, absent beside a CPU build of torch
-        torch.library.define(operator, "(Tensor x) -> Tensor")
+    declare_operators()
     from torch.utils.data import DataLoader
     from torchvision import transforms
 

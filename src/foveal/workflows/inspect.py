@@ -13,7 +13,6 @@ import torch
 from foveal.classifier import Classifier
 from foveal.errors import UsageError
 from foveal.models.anatomy import Anatomy, inspect_network
-from foveal.models.anatomy.trace import refusal
 from foveal.models.anatomy.without_values import without_values
 from foveal.models.catalog import CATALOG, create_model, find
 from foveal.models.foreign.entry import is_foreign
@@ -100,11 +99,14 @@ def _of_classifier(classifier: Classifier, input: tuple[int, ...] | None) -> Ana
     seen = classifier.preprocess
     own = (seen.channels, seen.height, seen.width)
     size = _checked(input, own)
-    if size != own and size[0] == own[0] and refusal(classifier.network, *size) is not None:
-        asked, takes = ("×".join(map(str, one)) for one in (size, own))
-        raise UsageError(f"The classifier was trained on images of {takes} and cannot take any of {asked}.")
     entry = find(classifier.architecture)
-    anatomy = inspect_network(classifier.network, *size, title=f"{entry.title} ({entry.name}), a classifier")
+    try:
+        anatomy = inspect_network(classifier.network, *size, title=f"{entry.title} ({entry.name}), a classifier")
+    except UsageError as error:
+        if size == own or size[0] != own[0]:
+            raise
+        asked, takes = ("×".join(map(str, one)) for one in (size, own))
+        raise UsageError(f"The classifier was trained on images of {takes} and cannot take any of {asked}.") from error
     names = classifier.classes[:MOST_CLASSES]
     rest = len(classifier.classes) - len(names)
     inside, frame = f"{seen.content_height}×{seen.content_width}", f"{seen.height}×{seen.width}"

@@ -32,6 +32,9 @@ const store = {
   },
 };
 
+/* The review of a case that its reader has begun and not signed: at this, and the case's number. */
+const draftPrefix = `foveal:draft:${meta("caller")}:`;
+
 /* --- banners: one of each kind --- */
 function banner(kind, text, link) {
   let node = $(`banner-${kind}`);
@@ -111,7 +114,7 @@ const outbox = {
       const body = await response.json();
       store.write(this.prefix + caseId, null);
       if (response.ok) {
-        store.write(`foveal:draft:${meta("caller")}:${caseId}`, null);
+        store.write(draftPrefix + caseId, null);
         return { done: body };
       }
       return { refused: body };
@@ -184,11 +187,11 @@ if (idle > 0) {
   }, 1000);
   addEventListener("storage", (event) => { if (event.key === "foveal:out") location.replace("/login?why=idle"); });
 }
+
 /* --- who signs out by hand leaves no draft to whoever sits down next; being idle keeps them --- */
 $("sign-out")?.addEventListener("submit", (event) => {
-  const prefix = `foveal:draft:${meta("caller")}:`;
   const waiting = outbox.waiting(); // signed; the draft is wanted where the signature is refused
-  const drafts = store.keys(prefix).filter((key) => !waiting.includes(key.slice(prefix.length)));
+  const drafts = store.keys(draftPrefix).filter((key) => !waiting.includes(key.slice(draftPrefix.length)));
   const them = drafts.length === 1 ? "A draft" : `${drafts.length} drafts`;
   if (drafts.length && !confirm(`${them} that you have not signed will be deleted from this browser. Sign out?`)) {
     event.preventDefault();

@@ -19,7 +19,7 @@ if (waits) {
 
 if (form) {
   const caseId = form.dataset.case;
-  const draftKey = `foveal:draft:${meta("caller")}:${caseId}`;
+  const draftKey = draftPrefix + caseId;
   const radios = [...form.querySelectorAll("[name=verdict]")];
   const verdict = () => radios.find((one) => one.checked)?.value || "";
   const label = $("label");
