@@ -112,7 +112,6 @@ def eager(path: Path, network: str) -> Eager:
 
 
 def of_timm(classifier: Any) -> Eager:
-
     declare_operators()
     import timm
     from torchvision import transforms
