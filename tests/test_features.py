@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -95,10 +96,52 @@ def test_what_is_made_beside_of_the_same_pixels_is_kept_for_who_asks_next(images
     beside = Extractor({"what": "sums"}, PREPROCESS, lambda _: sums, of_pixels=True)
     options = {"memory_gib": 4, "scratch": Path()}
     features = Extractor({"weights": "a"}, PREPROCESS, Counting().open)
-    extract(features, images, rows, digests[rows], silent, beside=beside, **options)
+    extract(features, images, rows, digests[rows], silent, beside=[beside], **options)
     found = extract(beside, images, np.arange(45), digests[:45], silent, **options)
     assert found.computed == 5 and found.values.dtype == np.float64
     assert np.array_equal(found.values, sums(images.pixels[:45]))
+
+
+def test_what_is_kept_beside_already_is_not_made_again(images):
+    made = []
+
+    def means(pixels: np.ndarray) -> np.ndarray:
+        made.extend(pixels[:, 0, 0, 0].tolist())
+        return pixels.mean(axis=(1, 2, 3))[:, None]
+
+    other = Preprocess(
+        1, 4, 4, 4, 4, "stretch", (0.0,), (1.0,)
+    )  # of another size: the images are decoded once for both
+    silent, options = Progress(silent=True), {"memory_gib": 4, "scratch": Path()}
+    digests = images.scan(silent).digests
+    beside = Extractor({"what": "means"}, other, lambda _: means, of_pixels=True, lanes=3)
+    extract(beside, images, np.arange(20), digests[:20], silent, **options)
+    features = Extractor({"weights": "a"}, PREPROCESS, Counting().open)
+    extract(features, images, np.arange(40), digests[:40], silent, beside=[beside], **options)
+    assert len(made) == 40
+    found = extract(beside, images, np.arange(40), digests[:40], silent, **options)
+    small = np.stack([other.geometry(images.picture(row)) for row in range(40)])
+    assert found.computed == 0 and np.array_equal(found.values, means(small))
+
+
+def test_many_lanes_keep_the_order_and_an_error_in_one_ends_all(images):
+    class Slow(Counting):
+        def __call__(self, x: np.ndarray) -> np.ndarray:
+            time.sleep(0.02 * float(x[0, 0, 0, 0] > 0))  # so that batches overtake each other
+            return super().__call__(x)
+
+    silent, rows, trunk = Progress(silent=True), np.arange(70), Slow()
+    digests = images.scan(silent).digests
+    extractor = Extractor({}, PREPROCESS, trunk.open, batch=4, lanes=5)
+    found = extract(extractor, images, rows, digests, silent, memory_gib=4, scratch=Path())
+    assert np.array_equal(found.values, expected(images, rows)) and trunk.opened == 1
+
+    def broken(x: np.ndarray) -> np.ndarray:
+        raise ValueError(f"no {len(x)} today")
+
+    extractor = Extractor({"broken": True}, PREPROCESS, lambda _: broken, batch=4, lanes=5)
+    with pytest.raises(ValueError, match="no 4 today"):
+        extract(extractor, images, rows, digests, silent, memory_gib=4, scratch=Path())
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])

@@ -92,6 +92,25 @@ def test_colour_becomes_grey_by_luma_and_grey_becomes_colour_by_repetition() -> 
     assert (grey == 9).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    fit=st.sampled_from(["letterbox", "crop", "stretch"]),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+    short_side=st.sampled_from([0, 40]),
+)
+def test_grey_is_fitted_as_the_same_picture_in_colour(
+    size: tuple[int, int], fit: Any, interpolation: Any, short_side: int
+) -> None:
+    rng = np.random.default_rng(size[0] * 100 + size[1])
+    picture = Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8))
+    short_side = short_side if fit == "crop" else 0
+    preprocess = Preprocess(
+        3, 32, 36, 32, 36, fit, (0.5,) * 3, (0.5,) * 3, short_side=short_side, interpolation=interpolation
+    )
+    assert np.array_equal(preprocess.geometry(picture), preprocess.geometry(picture.convert("RGB")))
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_normalise_against_numpy(channels: int) -> None:
     pixels = noise(4, 5, 7, channels)

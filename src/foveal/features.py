@@ -15,25 +15,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from foveal.data.images import Images
+from foveal.data.images import Fitting, Images, ordered
 from foveal.data.pixels import mapped, pixel_digests
 from foveal.download import cache_folder
 from foveal.errors import OutputError
 from foveal.files import write_bytes
-from foveal.preprocess import Preprocess
+from foveal.preprocess import Preprocess, size_is_checked_here
 from foveal.progress import Progress
 
-SCHEMA = 1
-DECODED_BYTES = 64 << 20  # of pixels decoded at once, by several threads
+SCHEMA = 2
+DECODED_BYTES = 64 << 20  # of pixels that may wait for the trunk
+MOST_READERS = 8  # threads that decode
 PART_BYTES = 64 << 20
 LARGEST_CACHE_GIB = 20.0  # beyond that the keys that were not used for longest go
 GIB = 1 << 30
@@ -51,6 +55,7 @@ class Extractor:
     vary: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # pixels, digests → pixels
     batch: int = 32  # images asked at once, always
     of_pixels: bool = False  # whether the trunk takes uint8 pixels (B, H, W, C) as they are, each image by itself
+    lanes: int = 1  # batches that the trunk can be asked at once, by as many threads; of pixels: any number
     title: str = "computing features"  # of the work, for whoever waits
 
     @property
@@ -80,15 +85,16 @@ def extract(
     *,
     memory_gib: float,
     scratch: Path,
-    beside: Extractor | None = None,
+    beside: Sequence[Extractor] = (),
 ) -> Features:
     """Return the features of the images at `rows`, whose files have the SHA-256 of `digests` (len(rows),).
 
-    Of images that have to be decoded for it, what `beside` makes of them is kept, too, for whoever asks for it next.
+    Of images that have to be decoded for it, what those `beside` make of their pixels is kept, too, for whoever asks
+    for it next.
 
-    Images are decoded a batch at a time, so that memory holds no more than one batch of them and the features; above
-    `memory_gib` these are memory-mapped from an unnamed file in `scratch`. A cache that cannot be written is no error:
-    it is said, and the features are used.
+    Images are decoded while others are asked about, so that memory holds no more than a few batches of them and the
+    features; above `memory_gib` these are memory-mapped from an unnamed file in `scratch`. A cache that cannot be
+    written is no error: it is said, and the features are used.
     """
     home = _Home(_folder(extractor), progress)
     wanted: dict[str, list[int]] = {}
@@ -103,7 +109,7 @@ def extract(
     missing = np.array(sorted(at for places in wanted.values() for at in places), np.int64)
     failures: dict[int, str] = {}
     if len(missing):
-        also = [(beside, _Home(_folder(beside), progress))] if beside is not None else []
+        also = [_Beside.of(one, progress) for one in beside]
         failures = _compute(extractor, images, rows, digests, missing, table, home, progress, also)
     home.touch()
     return Features(table.values, table.seen, failures, len(missing), extractor.key)
@@ -111,6 +117,34 @@ def extract(
 
 def _folder(extractor: Extractor) -> Path:
     return cache_folder() / "features" / extractor.key[:32]
+
+
+@dataclass(frozen=True, eq=False)
+class _Beside:
+    """What else is made of images that are decoded, and where it is kept."""
+
+    extractor: Extractor
+    home: _Home
+    known: frozenset[str]  # digests of the images that it is kept of already
+
+    @classmethod
+    def of(cls, extractor: Extractor, progress: Progress) -> _Beside:
+        if not extractor.of_pixels:
+            raise ValueError("what is made beside others is made of pixels")
+        home = _Home(_folder(extractor), progress)
+        return cls(extractor, home, frozenset(digest for part in home.parts() for digest in part.digests))
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Some images, decoded: those that could be."""
+
+    places: np.ndarray  # (B,) of the images among all that were asked for
+    own: np.ndarray  # (B,) str: SHA-256 of their files
+    seen: np.ndarray  # (B,) str: SHA-256 of what the network sees of them
+    pixels: np.ndarray  # (B, H, W, C) uint8
+    failures: dict[int, str]
+    beside: list[tuple[np.ndarray, np.ndarray]]  # of each extractor beside: which of them (n,), and what it made
 
 
 def _compute(
@@ -122,60 +156,96 @@ def _compute(
     table: _Table,
     home: _Home,
     progress: Progress,
-    also: Sequence[tuple[Extractor, _Home]],
+    also: Sequence[_Beside],
 ) -> dict[int, str]:
-    """Compute the features at `missing`, put them into `table` and `home`; return image → why it failed."""
-    preprocess = extractor.preprocess
-    shape = (preprocess.height, preprocess.width, preprocess.channels)
+    """Compute the features at `missing`, put them into `table` and `home`; return image → why it failed.
+
+    Some threads decode, ahead of those that ask the trunk: a decoder and an engine both leave Python's lock alone.
+    """
+    shape = _shape(extractor)
     failures: dict[int, str] = {}
-    trunk: Trunk | None = None
-    quiet = Progress(silent=True)
-    at_once = max(1, DECODED_BYTES // int(np.prod(shape)) // extractor.batch) * extractor.batch
-    with progress.stage(extractor.title, len(missing)) as stage:
-        for start in range(0, len(missing), at_once):
-            places = missing[start : start + at_once]
-            pixels = np.zeros((len(places), *shape), np.uint8)
-            failed = images.decode(rows[places], preprocess, pixels, quiet)
-            failures |= failed
-            good = np.flatnonzero(~np.isin(rows[places], list(failed)))
-            stage.advance(len(places) - len(good))
-            for first in range(0, len(good), extractor.batch):
-                part = good[first : first + extractor.batch]
-                own = digests[places[part]]
-                seen = pixel_digests(pixels[part])
-                varied = pixels[part] if extractor.vary is None else extractor.vary(pixels[part], own)
-                x = _taken(extractor, varied)
-                trunk = trunk or extractor.open(x)
-                values = _asked(extractor, trunk, x)
-                for at, value, digest in zip(places[part].tolist(), values, seen.tolist(), strict=True):
-                    table.put(at, value, digest)
-                home.add(own, seen, values)
-                for other, its_home in also:
-                    taken = _taken(other, pixels[part])
-                    its_home.add(own, seen, _asked(other, other.open(taken), taken))
-                stage.advance(len(part))
-    for one in (home, *(its_home for _, its_home in also)):
-        one.flush()
+    trunk = _Opened(extractor)
+
+    def read(places: np.ndarray) -> _Batch:
+        return _decoded(extractor, images, rows[places], digests[places], places, also)
+
+    def ask(batch: _Batch) -> tuple[_Batch, np.ndarray]:
+        return batch, trunk(batch.pixels)
+
+    batches = [missing[start : start + extractor.batch] for start in range(0, len(missing), extractor.batch)]
+    waiting = max(2, DECODED_BYTES // (extractor.batch * int(np.prod(shape))))
+    with (
+        progress.stage(extractor.title, len(missing)) as stage,
+        size_is_checked_here(),
+        ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as readers,
+        ThreadPoolExecutor(extractor.lanes) as askers,
+    ):
+        for batch, values in ordered(askers, ask, ordered(readers, read, batches, waiting), 2 * extractor.lanes):
+            failures |= batch.failures
+            for at, value, digest in zip(batch.places.tolist(), values, batch.seen.tolist(), strict=True):
+                table.put(at, value, digest)
+            home.add(batch.own, batch.seen, values)
+            for one, (which, made) in zip(also, batch.beside, strict=True):
+                one.home.add(batch.own[which], batch.seen[which], made)
+            stage.advance(len(batch.places) + len(batch.failures))
+    for filled in (home, *(one.home for one in also)):
+        filled.flush()
     home.make_room()
     return failures
 
 
-def _taken(extractor: Extractor, pixels: np.ndarray) -> np.ndarray:
-    """Return what the trunk takes of `pixels` (B, H, W, C): themselves, or normalised (B, C, H, W)."""
-    return pixels if extractor.of_pixels else extractor.preprocess.normalise_array(pixels)
+def _decoded(
+    extractor: Extractor,
+    images: Images,
+    rows: np.ndarray,
+    digests: np.ndarray,
+    places: np.ndarray,
+    also: Sequence[_Beside],
+) -> _Batch:
+    """Return the images at `rows`, decoded once for the trunk and for those beside it, who are asked here."""
+    preprocesses = dict.fromkeys([extractor.preprocess, *(one.extractor.preprocess for one in also)])
+    outs = {one: np.zeros((len(rows), one.height, one.width, one.channels), np.uint8) for one in preprocesses}
+    failures = images.decode(rows, [Fitting(*one) for one in outs.items()], Progress(silent=True))
+    good = np.flatnonzero(~np.isin(rows, list(failures)))
+    own, pixels = digests[good], outs[extractor.preprocess][good]
+    beside = []
+    for one in also:
+        which = np.array([at for at, digest in enumerate(own.tolist()) if digest not in one.known], np.int64)
+        beside.append((which, _Opened(one.extractor)(outs[one.extractor.preprocess][good[which]])))
+    seen = pixel_digests(pixels)
+    varied = pixels if extractor.vary is None or not len(good) else extractor.vary(pixels, own)
+    return _Batch(places[good], own, seen, varied, failures, beside)
 
 
-def _asked(extractor: Extractor, trunk: Trunk, x: np.ndarray) -> np.ndarray:
-    """Return the activations of x (B, …), asked in a batch of the extractor's size, however few they are.
+class _Opened:
+    """The trunk of an extractor, opened when it is first asked, which any number of threads may do."""
 
-    Engines choose their arithmetic by the size of the batch: an image's features are to be the same, to the bit,
-    whichever images were missing beside it.
-    """
-    if extractor.of_pixels or len(x) == extractor.batch:
-        return trunk(x)
-    full = np.zeros((extractor.batch, *x.shape[1:]), np.float32)
-    full[: len(x)] = x
-    return trunk(full)[: len(x)]
+    def __init__(self, extractor: Extractor) -> None:
+        self.extractor, self.lock = extractor, threading.Lock()
+        self.trunk: Trunk | None = None
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """Return the activations of `pixels` (B, H, W, C), asked in a batch of the extractor's size, however few.
+
+        Engines choose their arithmetic by the size of the batch: an image's features are to be the same, to the bit,
+        whichever images were missing beside it.
+        """
+        extractor = self.extractor
+        if not len(pixels):
+            return np.zeros((0, 0), np.float32)
+        x = pixels if extractor.of_pixels else extractor.preprocess.normalise_array(pixels)
+        with self.lock:
+            trunk = self.trunk = self.trunk or extractor.open(x)
+        if extractor.of_pixels or len(x) == extractor.batch:
+            return trunk(x)
+        full = np.zeros((extractor.batch, *x.shape[1:]), np.float32)
+        full[: len(x)] = x
+        return trunk(full)[: len(x)]
+
+
+def _shape(extractor: Extractor) -> tuple[int, int, int]:
+    preprocess = extractor.preprocess
+    return preprocess.height, preprocess.width, preprocess.channels
 
 
 class _Table:
@@ -226,7 +296,9 @@ class _Home:
                 self.progress.line(f"note: a damaged part of the feature cache was {done} ({str(error).rstrip('.')})")
 
     def add(self, digests: np.ndarray, seen: np.ndarray, features: np.ndarray) -> None:
-        """Keep the features of some images, when enough have come together for a file."""
+        """Keep the features of some images, if any, when enough have come together for a file."""
+        if not len(digests):
+            return
         self.waiting.append((digests, seen, features))
         self.waiting_bytes += features.nbytes
         if self.waiting_bytes >= PART_BYTES:

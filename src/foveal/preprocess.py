@@ -151,10 +151,11 @@ class Preprocess:
     def geometry(self, image: Image.Image) -> np.ndarray:
         """Return `image` (mode L or RGB) as uint8 (H, W, C) at the size that the network takes."""
         mode = "L" if self.channels == 1 else "RGB"
-        image = image if image.mode == mode else image.convert(mode)
+        image = image.convert(mode) if image.mode not in (mode, "L") else image
         box = (self.content_width, self.content_height)
         if image.size != box or self.short_side:
             image = self._fitted(image)
+        image = image if image.mode == mode else image.convert(mode)  # grey is fitted once and not in each channel
         content: np.ndarray = np.asarray(image).reshape(image.height, image.width, self.channels)
         framed: np.ndarray = self._framed(content[None])[0]
         return framed

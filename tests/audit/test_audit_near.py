@@ -14,8 +14,8 @@ from foveal.audit.near import clusters, near_duplicates, near_findings
 
 
 def small(pictures: list[Image.Image]) -> np.ndarray:
-    x = PREPROCESS.normalise_array(np.stack([PREPROCESS.geometry(one.convert("RGB")) for one in pictures]))
-    return summarise(x)[:, : SMALL * SMALL * 3].reshape(-1, SMALL, SMALL, 3)
+    pixels = np.stack([PREPROCESS.geometry(one.convert("RGB")) for one in pictures])
+    return summarise(pixels)[:, : SMALL * SMALL * 3].reshape(-1, SMALL, SMALL, 3)
 
 
 @pytest.fixture(scope="module")

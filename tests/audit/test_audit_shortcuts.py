@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 import foveal
-from foveal.audit.label_errors import suspects
+from foveal.audit.label_errors import logistic_regression, suspects
 from foveal.audit.looks import file_facts, look
 from foveal.audit.shortcuts import auc, binned, crossed, interval, kinds_of, one_hot, shortcut_finding, shortcuts
 from foveal.data.splits import find_units
+from foveal.ops import softmax
 from foveal.progress import Progress
 
 QUIET = Progress(silent=True)
@@ -117,6 +119,18 @@ def test_wrong_labels_are_found():
     assert len({one.row for one in found} & set(wrong.tolist())) >= 13 and len(found) <= 18
     assert {one.row for one in found[:10]} <= set(wrong.tolist())  # the clearest first
     assert all(one.looks_like == truth[one.row] for one in found[:10])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("strength", [0.1, 10.0])
+def test_the_regression_that_doubts_labels_is_scikit_learns(classes, strength):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(classes, size=120)
+    x = rng.normal(size=(120, 9)) + np.eye(classes, 9)[labels]
+    theirs = LogisticRegression(C=strength, max_iter=10_000, tol=1e-10).fit(x, labels).predict_proba(x)
+    weights = logistic_regression(x, labels, strength)
+    ours = softmax(np.hstack([x, np.ones((120, 1))]) @ weights)
+    assert np.abs(ours - theirs).max() < 1e-3
 
 
 def test_a_class_with_too_few_units_is_not_judged():

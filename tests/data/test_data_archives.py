@@ -13,6 +13,7 @@ import pytest
 from archive_files import FLAT, JUNK, SMALL, SPLIT, TABLE, both, ids, packed, png, refusal, unpacked
 
 from foveal.data import spool
+from foveal.data.images import Fitting
 from foveal.data.load import load
 from foveal.data.sources.listing import SUFFIXES
 from foveal.data.sources.manifest import Columns
@@ -48,7 +49,11 @@ def test_an_archive_is_the_folder_it_was_packed_from(
     assert dataset.content_hash == folder.content_hash
     out, expected = np.zeros((18, 8, 8, 1), np.uint8), np.zeros((18, 8, 8, 1), np.uint8)
     rows = np.random.default_rng(0).permutation(18)
-    assert dataset.images.decode(rows, GREY, out, SILENT) == folder.images.decode(rows, GREY, expected, SILENT) == {}
+    assert (
+        dataset.images.decode(rows, [Fitting(GREY, out)], SILENT)
+        == folder.images.decode(rows, [Fitting(GREY, expected)], SILENT)
+        == {}
+    )
     assert np.array_equal(out, expected)
     assert dataset.images.location(0).startswith(f"{archive}/")
     assert sorted(one for one in tmp_path.iterdir() if one.name != "pets") == beside

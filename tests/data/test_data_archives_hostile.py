@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foveal.data import members
+from foveal.data.images import Fitting
 from foveal.data.load import load
 from foveal.data.sources import tars
 from foveal.data.sources.listing import SUFFIXES
@@ -148,7 +149,8 @@ def test_one_damaged_member_of_a_zip_is_one_unreadable_image(tmp_path: Path) -> 
     dataset = load(archive)
     assert dataset.scan.unreadable == {2: "it is damaged in the archive: its checksum is wrong"}
     assert (
-        dataset.images.decode(np.arange(4), GREY, np.zeros((4, 8, 8, 1), np.uint8), SILENT) == dataset.scan.unreadable
+        dataset.images.decode(np.arange(4), [Fitting(GREY, np.zeros((4, 8, 8, 1), np.uint8))], SILENT)
+        == dataset.scan.unreadable
     )
 
 

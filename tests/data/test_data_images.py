@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from foveal.data import images as images_module
-from foveal.data.images import CHUNK, TRIED, ImageFiles, as_image_array, in_threads, read_file
+from foveal.data.images import CHUNK, TRIED, Fitting, ImageFiles, as_image_array, in_threads, read_file
 from foveal.errors import DataError
 from foveal.preprocess import Preprocess, UnreadableImageError
 from foveal.progress import Progress
@@ -64,7 +64,7 @@ def test_every_fault_is_listed_with_its_reason_by_scan_or_decode(faulty: dict[st
     }
     assert scan.one_size() == (64, 64)
     out = np.zeros((len(files), 8, 8, 3), np.uint8)
-    failures = files.decode(np.arange(len(files)), AS_THEY_ARE, out, SILENT)
+    failures = files.decode(np.arange(len(files)), [Fitting(AS_THEY_ARE, out)], SILENT)
     assert list(failures) == sorted([*scan.unreadable, rows["cut"]])  # what its header hides, decoding finds
     assert failures[rows["cut"]].startswith("it is damaged: ")
     assert {row: failures[row] for row in scan.unreadable} == scan.unreadable
@@ -90,12 +90,12 @@ def test_decode_writes_the_rows_that_were_asked_for_in_that_order(tmp_path: Path
         picture(number).save(path)
     rows = np.random.default_rng(0).permutation(len(paths))[:-5]
     out = np.zeros((len(rows), 8, 8, 3), np.uint8)
-    assert ImageFiles(paths).decode(rows, AS_THEY_ARE, out, SILENT) == {}
+    assert ImageFiles(paths).decode(rows, [Fitting(AS_THEY_ARE, out)], SILENT) == {}
     expected = np.stack([np.asarray(picture(int(row))) for row in rows])
     assert np.array_equal(out, expected)
     array = as_image_array(np.stack([np.asarray(picture(number)) for number in range(len(paths))]))
     again = np.zeros_like(out)
-    assert array.decode(rows, AS_THEY_ARE, again, SILENT) == {}
+    assert array.decode(rows, [Fitting(AS_THEY_ARE, again)], SILENT) == {}
     assert np.array_equal(again, expected)
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from foveal.data.dataset import SPLITS, Dataset
+from foveal.data.images import Fitting
 from foveal.data.load import load, reordered
 from foveal.errors import DataError, UsageError
 from foveal.preprocess import Preprocess
@@ -105,7 +106,7 @@ def test_every_source_tells_the_same_story(source: Callable[[Path], Dataset], tm
 
     out = np.zeros((COUNT, 8, 8, 1), np.uint8)
     plain = Preprocess(1, 8, 8, 8, 8, "letterbox", (0.0,), (1.0,))
-    assert dataset.images.decode(np.arange(COUNT), plain, out, Progress(silent=True)) == {}
+    assert dataset.images.decode(np.arange(COUNT), [Fitting(plain, out)], Progress(silent=True)) == {}
     assert np.array_equal(out[..., 0], PIXELS[rows])
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 import foveal
 from dicom_files import content, real
 from foveal.data.dataset import Dataset
+from foveal.data.images import Fitting
 from foveal.data.load import load
 from foveal.data.sources.dicom_folder import study_dates
 from foveal.data.sources.folders import image_files
@@ -149,7 +150,7 @@ def test_pictures_are_decoded_as_a_display_shows_them(chests: Path) -> None:
     assert np.array_equal(np.asarray(picture), expected)
     preprocess = Preprocess(1, 12, 10, 12, 10, "stretch", (0.0,), (1.0,))
     out = np.zeros((len(dataset), 12, 10, 1), np.uint8)
-    assert dataset.images.decode(np.arange(len(dataset)), preprocess, out, Progress(silent=True)) == {}
+    assert dataset.images.decode(np.arange(len(dataset)), [Fitting(preprocess, out)], Progress(silent=True)) == {}
     assert np.array_equal(out[0, :, :, 0], expected)
 
 

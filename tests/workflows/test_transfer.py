@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -223,8 +224,8 @@ def test_an_engine_that_answers_otherwise_is_not_used(class_folders, tmp_path, m
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     opened = engines.open_runner
 
-    def wrong(*arguments):
-        run = opened(*arguments)
+    def wrong(*arguments, **options):
+        run = opened(*arguments, **options)
         return lambda x: run(x) + np.float32(0.1)
 
     monkeypatch.setattr(engines, "open_runner", wrong)
@@ -244,6 +245,17 @@ def test_every_engine_gives_torchs_features(engine):
     opened = engines.open_trunk(trunk, engine, (3, 32, 32), torch.device("cpu"))
     assert opened.run(x) == pytest.approx(engines.TorchTrunk(trunk, torch.device("cpu"))(x), abs=1e-5)
     assert network.training is False and isinstance(Extractor({}, None, lambda _: opened.run), Extractor)
+
+
+def test_lanes_that_are_asked_at_once_answer_as_one_after_the_other():
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    trunk = cut_before_head(create_model(MODEL).eval()).trunk
+    opened = engines.open_trunk(trunk, "openvino", (3, 32, 32), torch.device("cpu"))
+    batches = np.random.default_rng(0).normal(size=(24, 8, 3, 32, 32)).astype(np.float32)
+    alone = [opened.run(x) for x in batches]
+    with ThreadPoolExecutor(engines.lanes_of("openvino") + 2) as pool:  # more than there are lanes: they wait
+        together = list(pool.map(opened.run, batches))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 def test_with_augmentation_the_head_learns_from_a_few_views_and_the_second_stage_from_new_ones(

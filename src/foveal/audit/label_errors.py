@@ -18,6 +18,7 @@ import numpy as np
 from foveal.audit.finding import MOST_RECORDS, Finding
 from foveal.audit.shortcuts import FOLDS, reduced
 from foveal.data.dataset import Dataset
+from foveal.ops import softmax
 
 LABEL_ERRORS = "label-errors"
 SURE = 0.7  # a probability below this doubts no label
@@ -63,15 +64,47 @@ def suspects(embeddings: np.ndarray, labels: np.ndarray, folds: np.ndarray | Non
 
 def asked_crosswise(embeddings: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """Return the probabilities (N, classes) of each row from a classifier that did not learn from it."""
-    from sklearn.linear_model import LogisticRegression
-
     values = reduced(embeddings.reshape(len(embeddings), -1), COMPONENTS)
     chances = np.zeros((len(labels), int(labels.max()) + 1))
     for fold in range(FOLDS):
         learned, asked = folds != fold, folds == fold
-        model = LogisticRegression(C=STRENGTH, max_iter=200).fit(values[learned], labels[learned])
-        chances[np.ix_(asked, model.classes_)] = model.predict_proba(values[asked])
+        present, numbers = np.unique(labels[learned], return_inverse=True)
+        weights = logistic_regression(values[learned], numbers, STRENGTH)
+        chances[np.ix_(asked, present)] = softmax(_with_one(values[asked]) @ weights)
     return chances
+
+
+def logistic_regression(x: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
+    """Return the weights (D + 1, classes) of a softmax regression on x (N, D), the intercepts last.
+
+    They minimise half their squares, without the intercepts', and `strength` times the summed cross-entropy. Two
+    classes share one vector of weights, so that theirs count half. It is what scikit-learn's LogisticRegression finds,
+    which a test holds it against; importing that one takes longer than all that is asked of it here.
+    """
+    from scipy.optimize import minimize
+
+    design, count = _with_one(x), int(labels.max()) + 1
+    truth = (labels[:, None] == np.arange(count)).astype(np.float64)  # (N, classes)
+    strength = strength if count > 2 else strength / 2
+    penalised = np.ones((design.shape[1], 1))
+    penalised[-1] = 0
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = flat.reshape(-1, count)
+        chances = softmax(design @ weights)
+        fit = -float(np.log(np.maximum(chances[truth > 0], np.finfo(float).tiny)).sum())
+        held = penalised * weights
+        return strength * fit + 0.5 * float((held * held).sum()), (
+            strength * design.T @ (chances - truth) + held
+        ).ravel()
+
+    found = minimize(loss, np.zeros(design.shape[1] * count), jac=True, method="L-BFGS-B", options={"maxiter": 1_000})
+    weights: np.ndarray = found.x.reshape(-1, count)
+    return weights
+
+
+def _with_one(x: np.ndarray) -> np.ndarray:
+    return np.hstack([x, np.ones((len(x), 1))])
 
 
 def label_finding(dataset: Dataset, found: list[Suspect]) -> list[Finding]:

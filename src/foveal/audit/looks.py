@@ -6,6 +6,7 @@ Each image is decoded once, at 128×128; what is kept of it goes into the same c
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +50,8 @@ class FileFacts:
 
 def look(dataset: Dataset, rows: np.ndarray, progress: Progress, *, memory_gib: float, scratch: Path) -> Looks:
     """Return how the images of `dataset` at `rows` look."""
-    extractor = Extractor({"what": "looks"}, PREPROCESS, lambda _: summarise)
     found = extract(
-        extractor, dataset.images, rows, dataset.scan.digests[rows], progress, memory_gib=memory_gib, scratch=scratch
+        LOOKS, dataset.images, rows, dataset.scan.digests[rows], progress, memory_gib=memory_gib, scratch=scratch
     )
     pixels = SMALL * SMALL * 3
     values = found.values if found.values.shape[1] else np.zeros((len(rows), pixels + CELLS**2), np.float32)
@@ -63,8 +63,9 @@ def look(dataset: Dataset, rows: np.ndarray, progress: Progress, *, memory_gib: 
     )
 
 
-def summarise(x: np.ndarray) -> np.ndarray:
-    """Return thumbnail and marks of images x (B, 3, 128, 128), 0 to 1: (B, 32·32·3 + 16) float32."""
+def summarise(pixels: np.ndarray) -> np.ndarray:
+    """Return thumbnail and marks of uint8 images (B, 128, 128, 3): (B, 32·32·3 + 16) float32."""
+    x = PREPROCESS.normalise_array(pixels)  # (B, 3, 128, 128), 0 to 1
     shrink = SIDE // SMALL
     count = len(x)
     small = x.reshape(count, 3, SMALL, shrink, SMALL, shrink).mean(axis=(3, 5)).transpose(0, 2, 3, 1)
@@ -75,6 +76,16 @@ def summarise(x: np.ndarray) -> np.ndarray:
     cell = SIDE // CELLS
     marks = marked.reshape(count, CELLS, cell, CELLS, cell).mean(axis=(2, 4))
     return np.concatenate([small.reshape(count, -1), marks.reshape(count, -1)], axis=1).astype(np.float32)
+
+
+LOOKS = Extractor(
+    {"what": "looks"},
+    PREPROCESS,
+    lambda _: summarise,
+    of_pixels=True,
+    lanes=os.cpu_count() or 1,
+    title="looking at images",
+)
 
 
 def file_facts(dataset: Dataset, progress: Progress) -> FileFacts | None:

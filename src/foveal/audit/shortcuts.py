@@ -218,14 +218,22 @@ def _asked_crosswise(features: np.ndarray, targets: np.ndarray, folds: np.ndarra
 
 def auc(scores: np.ndarray, truth: np.ndarray) -> float:
     """Return the area under the ROC curve: how often a true row's score is above a false one's, ties counting half."""
-    from scipy.stats import rankdata
-
-    positives = int(truth.sum())
-    negatives = len(truth) - positives
-    if not positives or not negatives:
+    if truth.all() or not truth.any():
         return 0.5
-    ranks = rankdata(scores)
-    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(_areas(scores, truth, np.ones((1, len(scores))))[0])
+
+
+def _areas(scores: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the area under the ROC curve for each of some `weights` (T, N) of the rows: (T,)."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)  # of rows that tie
+    weights, truth = weights[:, order], truth[order]
+    positive = np.add.reduceat(weights * truth, starts, axis=1)
+    negative = np.add.reduceat(weights * ~truth, starts, axis=1)
+    below = np.cumsum(negative, axis=1) - negative / 2  # ties count half
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    areas: np.ndarray = (positive * below).sum(axis=1) / np.maximum(pairs, 1)
+    return areas
 
 
 def interval(
@@ -240,13 +248,7 @@ def interval(
     drawn = np.zeros((RESAMPLES, len(holding)))
     for kind in (holding, ~holding):
         drawn[:, kind] = chance.multinomial(int(kind.sum()), np.full(int(kind.sum()), 1 / kind.sum()), RESAMPLES)
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf) > 0)  # of rows that tie
-    weights = drawn[:, numbers[order]]  # (resamples, N): how often each row was drawn
-    positive = np.add.reduceat(weights * truth[order], starts, axis=1)
-    negative = np.add.reduceat(weights * ~truth[order], starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative / 2  # ties count half
-    areas = (positive * below).sum(axis=1) / np.maximum(positive.sum(axis=1) * negative.sum(axis=1), 1)
+    areas = _areas(scores, truth, drawn[:, numbers])  # (resamples, N): how often each row was drawn
     low, high = np.quantile(areas, [0.025, 0.975])
     return float(low), float(high)
 

@@ -12,12 +12,13 @@ import stat
 import statistics
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -43,6 +44,7 @@ CHUNK = 32  # items that a thread takes at once
 ARRAY_CHUNK = 4096
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,13 @@ class Scan:
         return sizes.pop() if len(sizes) == 1 else None
 
 
+class Fitting(NamedTuple):
+    """How images are to be fitted, and where they are to be written: `out` uint8 (n, H, W, C)."""
+
+    preprocess: Preprocess
+    out: np.ndarray
+
+
 class Images(Protocol):
     """What a dataset needs of its images."""
 
@@ -78,10 +87,8 @@ class Images(Protocol):
         """Hash every image and read its header."""
         ...
 
-    def decode(
-        self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress
-    ) -> dict[int, str]:
-        """Write the images at `indices` into `out` uint8 (len(indices), H, W, C); return image → reason it failed."""
+    def decode(self, indices: np.ndarray, fittings: Sequence[Fitting], progress: Progress) -> dict[int, str]:
+        """Write the images at `indices`, each decoded once, by each of `fittings`; return image → reason it failed."""
         ...
 
     def picture(self, index: int) -> Image.Image:
@@ -137,15 +144,15 @@ class EncodedImages(ABC):
             in_threads(look, range(len(self)), stage.advance)
         return Scan(digests, sizes[:, 0], sizes[:, 1], sizes[:, 2].astype(np.int8), dict(sorted(unreadable.items())))
 
-    def decode(
-        self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress
-    ) -> dict[int, str]:
-        """Write the images at `indices` into `out` (len(indices), H, W, C); return image → reason it failed."""
+    def decode(self, indices: np.ndarray, fittings: Sequence[Fitting], progress: Progress) -> dict[int, str]:
+        """Write the images at `indices`, each decoded once, by each of `fittings`; return image → reason it failed."""
         failures: dict[int, str] = {}
 
         def put(row: int) -> None:
             try:
-                out[row] = preprocess.geometry(self.picture(int(indices[row])))
+                picture = self.picture(int(indices[row]))
+                for one in fittings:
+                    one.out[row] = one.preprocess.geometry(picture)
             except UnreadableImageError as error:
                 failures[int(indices[row])] = str(error)
 
@@ -202,14 +209,13 @@ class ImageArray:
             {},
         )
 
-    def decode(
-        self, indices: np.ndarray, preprocess: Preprocess, out: np.ndarray, progress: Progress
-    ) -> dict[int, str]:
-        """Write the images at `indices` into `out` (len(indices), H, W, C); none fails."""
+    def decode(self, indices: np.ndarray, fittings: Sequence[Fitting], progress: Progress) -> dict[int, str]:
+        """Write the images at `indices` by each of `fittings`; none fails."""
         with progress.stage("fitting images", len(indices)) as stage:
             for start in range(0, len(indices), ARRAY_CHUNK):
                 rows = slice(start, start + ARRAY_CHUNK)
-                out[rows] = preprocess.geometry_of_arrays(self.pixels[indices[rows]])
+                for one in fittings:
+                    one.out[rows] = one.preprocess.geometry_of_arrays(self.pixels[indices[rows]])
                 stage.advance(len(indices[rows]))
         return {}
 
@@ -308,12 +314,21 @@ def in_threads(work: Callable[[int], None], items: range, done: Callable[[int], 
                 done(count)
 
 
-def ordered(pool: ThreadPoolExecutor, work: Callable[[int], T], items: Iterable[int]) -> Iterable[T]:
-    """Yield ``work(item)`` in the order of `items`; on an error or Ctrl-C what has not begun is cancelled."""
-    futures = [pool.submit(work, item) for item in items]
+def ordered(
+    pool: ThreadPoolExecutor, work: Callable[[Item], T], items: Iterable[Item], most: int | None = None
+) -> Generator[T, None, None]:
+    """Yield ``work(item)`` in the order of `items`, with at most `most` of them begun or waiting in the pool.
+
+    On an error or Ctrl-C what has not begun is cancelled.
+    """
+    futures: deque[Future[T]] = deque()
     try:
-        for future in futures:
-            yield future.result()
+        for item in items:
+            futures.append(pool.submit(work, item))
+            if most is not None and len(futures) >= most:
+                yield futures.popleft().result()
+        while futures:
+            yield futures.popleft().result()
     finally:
         for future in futures:
             future.cancel()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from foveal.data.images import ImageArray, Images
+from foveal.data.images import Fitting, ImageArray, Images
 from foveal.errors import ResourceError
 from foveal.files import saying_why
 from foveal.preprocess import Preprocess
@@ -33,7 +33,7 @@ def decode_all(
     size = int(np.prod(shape, dtype=np.int64))
     try:
         pixels = mapped(shape, scratch, np.uint8) if size > memory_gib * GIB else np.zeros(shape, np.uint8)
-        failures = images.decode(rows, preprocess, pixels, progress)
+        failures = images.decode(rows, [Fitting(preprocess, pixels)], progress)
     except MemoryError as error:
         raise ResourceError(
             f"There is not enough memory for {len(rows):,} images of {shape[1]}×{shape[2]} ({size / GIB:.1f} GiB): "

@@ -19,9 +19,10 @@ class Runner(Protocol):
         ...
 
 
-def open_runner(name: str, contents: Sequence[bytes], threads: int | None = None) -> Runner:
+def open_runner(name: str, contents: Sequence[bytes], threads: int | None = None, *, lanes: int = 1) -> Runner:
     """Return what runs the engine called `name` from the bytes of its files, on `threads` threads.
 
+    OpenVINO can be asked by `lanes` threads at once, which share `threads`; another engine by one at a time.
     Raises MissingPartError when the package that runs it is not installed, ClassifierError for bytes that it
     cannot read.
     """
@@ -33,7 +34,7 @@ def open_runner(name: str, contents: Sequence[bytes], threads: int | None = None
         return OnnxRunner(contents[0], threads)
     from foveal.engines.open_vino import OpenVinoRunner
 
-    return OpenVinoRunner(contents[0], contents[1], threads)
+    return OpenVinoRunner(contents[0], contents[1], threads, lanes=lanes)
 
 
 def thread_count(threads: int | None) -> int:

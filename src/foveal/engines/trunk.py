@@ -46,6 +46,14 @@ def choose_trunk_engine(wanted: str, device: torch.device) -> str:
     return next((name for name in PREFERRED if is_installed(KINDS[name])), TORCH)
 
 
+def lanes_of(engine: str) -> int:
+    """Return how many batches `engine` answers at once: as many as there are threads, or one by all of them together.
+
+    A batch on one thread waits for no other thread after each layer, of which EfficientNet-Lite0 has over a hundred.
+    """
+    return torch.get_num_threads() if engine == "openvino" else 1
+
+
 def engine_version(engine: str) -> str:
     """Return the version of what runs `engine`."""
     return torch.__version__ if engine == TORCH else version(KINDS[engine].package)
@@ -65,7 +73,8 @@ def open_trunk(trunk: nn.Module, engine: str, shape: tuple[int, int, int], devic
         if engine == "openvino":
             write_openvino(onnx_file, Path(place) / "trunk.xml")
             files = [Path(place) / "trunk.xml", Path(place) / "trunk.bin"]
-        return OpenTrunk(engine, open_runner(engine, [file.read_bytes() for file in files], torch.get_num_threads()))
+        contents = [file.read_bytes() for file in files]
+        return OpenTrunk(engine, open_runner(engine, contents, torch.get_num_threads(), lanes=lanes_of(engine)))
 
 
 def refuse_deviation(opened: OpenTrunk, trunk: nn.Module, x: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import takewhile
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -14,6 +15,7 @@ from foveal.models.anatomy.receptive_field import Sight
 from foveal.models.anatomy.trace import Node, Trace
 
 BLACK_BOX = "occlusion, rise or integrated-gradients"
+_INSPECTED: WeakKeyDictionary[nn.Module, tuple[str, tuple[int, int, int], Anatomy]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def map_stages(network: nn.Module, image: tuple[int, int, int]) -> tuple[Place, 
 
     Of a network that names no stages these are its outermost modules.
     """
-    return _maps_of(inspect_network(network, *image))
+    return _maps_of(_inspected(network, image))
 
 
 def _maps_of(anatomy: Anatomy) -> tuple[Place, ...]:
@@ -46,7 +48,7 @@ def last_map(network: nn.Module, image: tuple[int, int, int]) -> Place:
     It is what the norms, activations and sums behind the last convolution make of its map, before its size changes.
     UsageError when the network has none.
     """
-    trace = inspect_network(network, *image).trace
+    trace = _inspected(network, image).trace
     maps = [node for node in trace.nodes if _place("", "", node) and node.shape[1] * node.shape[2] > 1]
     convolved = [at for at, node in enumerate(maps) if node.window is not None and "pool" not in node.type.lower()]
     for node in _of_one_size(maps[convolved[-1] :])[::-1] if convolved else ():
@@ -72,7 +74,7 @@ def find_stage(network: nn.Module, which: str | int | None, image: tuple[int, in
             names = ", ".join(f"{at} {one.name}" for at, one in enumerate(places))
             raise UsageError(f"There is no stage {which}; choose {names or 'a module'}.")
         return places[which]
-    module, anatomy = module_of(network, which), inspect_network(network, *image)
+    module, anatomy = module_of(network, which), _inspected(network, image)
     end = anatomy.trace.ends.get(module)
     if end is None:
         raise UsageError(f'The module "{which}" takes no part in what the network answers; choose another stage.')
@@ -81,6 +83,18 @@ def find_stage(network: nn.Module, which: str | int | None, image: tuple[int, in
         maps = ", ".join(one.name for one in _maps_of(anatomy))
         raise UsageError(f'The stage "{which}" has no map of the image; choose {maps or BLACK_BOX}.')
     return place
+
+
+def _inspected(network: nn.Module, image: tuple[int, int, int]) -> Anatomy:
+    """Return the anatomy of `network` for images (C, H, W); the last one is kept for the next batch of images.
+
+    It is taken anew where the network or one of its layers reads otherwise than then.
+    """
+    layers = repr(network)
+    kept = _INSPECTED.get(network)
+    if kept is None or kept[:2] != (layers, image):
+        kept = _INSPECTED[network] = (layers, image, inspect_network(network, *image))
+    return kept[2]
 
 
 def module_of(network: nn.Module, stage: str) -> str:

@@ -157,7 +157,7 @@ class NormedAuxiliaryHead(nn.Module):
         super().__init__()
         self.conv = (conv or _normed)(inputs, 128, 1, 1)
         self.fc1 = nn.Linear(128 * 4 * 4, 1024)
-        self.dropout = nn.Dropout(0.7)
+        self.dropout = make_dropout(0.7)
         self.fc2 = make_dense(1024, classes)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102

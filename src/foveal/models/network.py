@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from foveal.errors import UsageError, nearest
-from foveal.models.blocks.quick import Tanh
+from foveal.models.blocks.quick import Dropout, Tanh
 
 MOST_WEIGHTS = 1 << 30  # in one layer: 4 GiB; VGG-16's largest has a tenth of it
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {
@@ -69,7 +69,7 @@ def make_dropout(probability: float) -> nn.Dropout:
     """Return dropout; UsageError for a probability outside 0 (included) to 1 (excluded)."""
     if not 0 <= probability < 1:
         raise UsageError(f"A dropout of {probability:g} is no probability from 0 to below 1.")
-    return nn.Dropout(probability)
+    return Dropout(probability)
 
 
 def xavier_(network: nn.Module, gain: float = 1.0) -> None:

@@ -122,7 +122,6 @@ def write_learning_curve_page(
         ) from error
     title = f"Learning curve of {recipe.get('model', '')} on {printable(str(dataset['name']))}"
     environment = templates(HERE)
-    environment.filters["shown"] = lambda text: printable(str(text))
     body = environment.get_template("learning_curve.html.jinja").render(
         title=title,
         sentence=sentence,

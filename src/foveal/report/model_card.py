@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from foveal.report import acting, doubtful, figures, reliability, wording
 from foveal.report.results import Results
@@ -26,14 +27,7 @@ def model_card(results: Results, folds: int = 0) -> str:
 
     With `folds`, `results` are those of so many folds: what was tested are the answers out of fold.
     """
-    environment = Environment(
-        loader=FunctionLoader(lambda name: asset(HERE, name)),
-        autoescape=False,  # it is no HTML; `line` escapes
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return _template().render(
         results=results,
         test=results.test,
         measured=results.tested.measured,
@@ -52,6 +46,18 @@ def model_card(results: Results, folds: int = 0) -> str:
         gate_sentence=_gate_sentence(results),
         limits=list(_limits(results)),
     )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FunctionLoader(lambda name: asset(HERE, name)),
+        autoescape=False,  # it is no HTML; `line` escapes
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE)
 
 
 def line(text: object) -> str:

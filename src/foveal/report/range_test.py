@@ -29,7 +29,6 @@ STYLE = """
 def range_test_page(test: RangeTest, rate: float | None, command: str, recipe: Recipe, name: str) -> str:
     """Return the page as one HTML document; `rate` is the suggestion, `command` trains with it."""
     environment = templates(HERE)
-    environment.filters["shown"] = lambda text: printable(str(text))
     body = environment.get_template("range_test.html.jinja").render(
         test=test,
         rate=rate,

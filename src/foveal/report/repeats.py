@@ -58,7 +58,6 @@ def write_repeats_page(
         raise ClassifierError(f"The stored results under {home} are incomplete or damaged: {error!r}.") from error
     title = f"{len(rows)} runs of {runs[0].recipe.get('model', '')} on {printable(str(first['name']))}"
     environment = templates(HERE)
-    environment.filters["shown"] = lambda text: printable(str(text))
     body = environment.get_template("repeats.html.jinja").render(
         title=title,
         rows=rows,

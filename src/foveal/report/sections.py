@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -93,6 +94,7 @@ def _sections(tested: Tested, pictures: Pictures) -> dict[str, Any]:
     }
 
 
+@cache
 def _environment() -> Environment:
     environment = templates(HERE)
     environment.filters["estimate"] = estimate_of

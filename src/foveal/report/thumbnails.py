@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 from PIL import Image
 
+from foveal.data.images import ordered
+from foveal.preprocess import size_is_checked_here
 from foveal.web.thumbnails import Thumbnail, thumbnail
 
 MOST_THUMBNAILS = 2_400
+THREADS = min(4, os.cpu_count() or 1)
 MOST_CHARACTERS = 4_200_000  # of all data addresses together, so that the page stays below 5 MB
 
 
@@ -18,17 +24,19 @@ def make_thumbnails(
     """Return the thumbnails of `record_ids`, most important first, each made once.
 
     The value is None where the picture can no longer be read. An identifier that is not among the keys
-    came after the room in the page was used up.
+    came after the room in the page was used up. `pictures` is asked by a few threads at once.
     """
     made: dict[str, Thumbnail | None] = {}
     characters = 0
-    for record_id in record_ids:
-        if record_id in made:
-            continue
-        if len(made) >= MOST_THUMBNAILS or characters >= MOST_CHARACTERS:
-            break
-        made[record_id] = made_one = _readable(record_id, pictures)
-        characters += len(made_one.address) if made_one else 0
+    wanted = dict.fromkeys(record_ids)
+    with size_is_checked_here(), ThreadPoolExecutor(THREADS) as pool:
+        found = ordered(pool, lambda record_id: (record_id, _readable(record_id, pictures)), wanted, 2 * THREADS)
+        for record_id, small in islice(found, MOST_THUMBNAILS):
+            made[record_id] = small
+            characters += len(small.address) if small else 0
+            if characters >= MOST_CHARACTERS:
+                break
+        found.close()
     return made
 
 

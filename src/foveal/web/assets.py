@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
@@ -14,8 +15,9 @@ def asset(package: str, name: str) -> str:
     return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
 def templates(package: str) -> Environment:
-    """Return a Jinja environment over the templates of `package`.
+    """Return the Jinja environment over the templates of `package`, which compiles each of them once a process.
 
     Every value is escaped whatever the template is called, an unknown name is an error rather than
     nothing, and ``|tojson`` is safe inside a script element and keeps the order of keys. ``|shown``

@@ -26,7 +26,7 @@ from foveal.errors import OutputError
 from foveal.files import write_json
 from foveal.progress import Progress
 
-SCHEMA = 4
+SCHEMA = 5
 MOST_NUMBERS = 4_096  # of an embedding
 
 

@@ -15,6 +15,7 @@ from foveal.classifier.ensemble import Ensemble
 from foveal.classifier.inference import logits_and_features
 from foveal.classifier.inputs import Input, opened
 from foveal.data.dataset import Dataset
+from foveal.data.images import Fitting
 from foveal.data.load import load
 from foveal.errors import DataError, UsageError
 from foveal.explanation.embedding import Method, embed, require
@@ -258,7 +259,7 @@ def _batches(
         for start in range(0, len(order), BATCH):
             rows = order[start : start + BATCH]
             pixels = np.zeros((len(rows), *shape), np.uint8)
-            failed = dataset.images.decode(rows, preprocess, pixels, quiet)
+            failed = dataset.images.decode(rows, [Fitting(preprocess, pixels)], quiet)
             for row, reason in failed.items():
                 progress.line(f"note: {dataset.record_ids[row]} is left out: {reason}")
             good = ~np.isin(rows, list(failed))

@@ -198,7 +198,8 @@ def _looked_at(
         )
 
     if has_features(recipe):
-        started = start(dataset, rows, preprocess, recipe, scratch, progress)
+        audited = len(dataset) <= MOST_UNASKED
+        started = start(dataset, rows, preprocess, recipe, scratch, progress, audited=audited)
         return _Seen(preprocess, started.features.failures, None, started, decode)
     pixels, failures = decode(dataset, rows)
     return _Seen(preprocess, failures, pixels, None, decode)

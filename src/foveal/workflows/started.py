@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,13 +12,22 @@ import numpy as np
 import torch
 from torch import nn
 
+from foveal.audit.looks import LOOKS
 from foveal.classifier import image_statistics
 from foveal.classifier.device import choose_device
 from foveal.data.augment.batch import augment_batch
 from foveal.data.augment.draws import image_seeds
 from foveal.data.dataset import Dataset
 from foveal.engines.kinds import TORCH
-from foveal.engines.trunk import CPU_BATCH, GPU_BATCH, choose_trunk_engine, engine_version, open_trunk, refuse_deviation
+from foveal.engines.trunk import (
+    CPU_BATCH,
+    GPU_BATCH,
+    choose_trunk_engine,
+    engine_version,
+    lanes_of,
+    open_trunk,
+    refuse_deviation,
+)
 from foveal.errors import ClassifierError
 from foveal.features import Extractor, Features, Trunk, extract
 from foveal.models.cut import Cut, cut_before_head
@@ -28,6 +39,7 @@ from foveal.training.seeding import own_random_state
 from foveal.workflows.network import build, network_options
 from foveal.workflows.start_weights import load_start, starting_options
 
+COMPARED = 3  # images of which an engine and torch are asked: another number than the trace was made with
 MOST_MEASURED = 8_000  # images up to which all are measured at once: of many the gate needs but a part
 
 
@@ -65,29 +77,41 @@ class FeatureSource:
     progress: Progress
 
     def extract(
-        self, cut: Cut, engine: str, dataset: Dataset, rows: np.ndarray, view: int = 0, *, measured: bool = False
+        self,
+        cut: Cut,
+        engine: str,
+        dataset: Dataset,
+        rows: np.ndarray,
+        view: int = 0,
+        *,
+        beside: Sequence[Extractor] = (),
     ) -> Features:
         """Return the features at `cut` of the images of `dataset` at `rows`, from the cache or computed by `engine`.
 
-        Of the images as they are, or, from `view` 1 on, of one augmented version of each. `measured`: what has to be
-        decoded for it is measured, too.
+        Of the images as they are, or, from `view` 1 on, of one augmented version of each. What has to be decoded for
+        it is shown to those `beside`, too.
         """
         extractor = make_extractor(self.recipe, cut, self.preprocess, engine, self.device, view)
-        return self._extracted(extractor, dataset, rows, self._statistics if measured else None)
+        return self._extracted(extractor, dataset, rows, beside)
 
     def measure(self, dataset: Dataset, rows: np.ndarray) -> Features:
         """Return the statistics (n, K) of the images of `dataset` at `rows`, kept like features."""
-        return self._extracted(self._statistics, dataset, rows)
+        return self._extracted(self.statistics, dataset, rows)
 
     @property
-    def _statistics(self) -> Extractor:
-        facts = {"statistics": image_statistics.VERSION}
+    def statistics(self) -> Extractor:
+        """What measures images."""
         return Extractor(
-            facts, self.preprocess, lambda _: image_statistics.measure, of_pixels=True, title="measuring images"
+            {"statistics": image_statistics.VERSION},
+            self.preprocess,
+            lambda _: image_statistics.measure,
+            of_pixels=True,
+            lanes=os.cpu_count() or 1,
+            title="measuring images",
         )
 
     def _extracted(
-        self, extractor: Extractor, dataset: Dataset, rows: np.ndarray, beside: Extractor | None = None
+        self, extractor: Extractor, dataset: Dataset, rows: np.ndarray, beside: Sequence[Extractor] = ()
     ) -> Features:
         return extract(
             extractor,
@@ -115,10 +139,12 @@ def start(
     progress: Progress,
     *,
     announce: bool = True,
+    audited: bool = False,
 ) -> Started:
     """Return the network by `recipe` with its pretrained weights, and the features of the images at `rows`.
 
-    `announce` says where the weights come from, and what of the network is new.
+    `announce` says where the weights come from, and what of the network is new. `audited`: what the whole audit looks
+    at is looked at in the same pass.
     """
     device = choose_device(recipe.device)
     channels, size = preprocess.channels, (preprocess.height, preprocess.width)
@@ -131,15 +157,16 @@ def start(
         cut = cut_before_head(network, fresh)
         engine = choose_trunk_engine(recipe.features_engine, device)
         source = FeatureSource(preprocess, recipe, device, scratch, progress)
-        measured = bool(recipe.false_alarms) and len(rows) <= MOST_MEASURED
+        beside = [source.statistics] if recipe.false_alarms and len(rows) <= MOST_MEASURED else []
+        beside += [LOOKS] if audited else []
         try:
-            features = source.extract(cut, engine, dataset, rows, measured=measured)
+            features = source.extract(cut, engine, dataset, rows, beside=beside)
         except ClassifierError as error:
             if engine in (TORCH, recipe.features_engine):
                 raise
             progress.line(f"note: features are computed by torch: {str(error).rstrip('.')}.")
             engine = TORCH
-            features = source.extract(cut, engine, dataset, rows, measured=measured)
+            features = source.extract(cut, engine, dataset, rows, beside=beside)
     return Started(network, cut, features, engine, source)
 
 
@@ -157,7 +184,7 @@ def make_extractor(
             cut.trunk.to(device)
         opened = open_trunk(cut.trunk, engine, shape, device)
         if engine != TORCH:
-            refuse_deviation(opened, cut.trunk, x[:8])
+            refuse_deviation(opened, cut.trunk, x[:COMPARED])
         return opened.run
 
     facts = {
@@ -169,9 +196,9 @@ def make_extractor(
         "device": device.type,
         "threads": torch.get_num_threads(),
     }
-    batch = CPU_BATCH if device.type == "cpu" else GPU_BATCH
+    batch, lanes = CPU_BATCH if device.type == "cpu" else GPU_BATCH, lanes_of(engine)
     if not view:
-        return Extractor(facts, preprocess, open_, batch=batch)
+        return Extractor(facts, preprocess, open_, batch=batch, lanes=lanes)
     policy = recipe.augmentation
 
     def vary(pixels: np.ndarray, digests: np.ndarray) -> np.ndarray:
@@ -181,7 +208,7 @@ def make_extractor(
         return changed
 
     varied = {**facts, "augment": policy.to_dict(), "view": view, "seed": recipe.seed}
-    return Extractor(varied, preprocess, open_, vary, batch)
+    return Extractor(varied, preprocess, open_, vary, batch, lanes=lanes)
 
 
 def weights_digest(module: nn.Module) -> str:

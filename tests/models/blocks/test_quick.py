@@ -58,3 +58,39 @@ def test_it_is_the_quick_path_that_training_takes(monkeypatch):
     monkeypatch.setattr(torch, "tanh", refuse)
     x = torch.randn(2, 6, 28, 28).to(memory_format=torch.channels_last).requires_grad_()
     assert quick.AvgPool2d(2)(quick.Tanh()(x)).shape == (2, 6, 14, 14)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_dropout_zeroes_its_share_and_keeps_the_mean(p, layout):
+    torch.manual_seed(0)
+    x = torch.randn(20, 50, 20, 20).to(memory_format=LAYOUTS[layout]).requires_grad_()
+    y = quick.Dropout(p)(x)
+    dropped = y == 0
+    assert y.stride() == x.stride()
+    assert float(dropped.float().mean()) == pytest.approx(p, abs=5 * (p * (1 - p) / x.numel()) ** 0.5)
+    torch.testing.assert_close(y[~dropped], (x / (1 - p))[~dropped], rtol=1e-4, atol=0)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, (~dropped) / (1 - p), rtol=1e-4, atol=0)
+    neighbours = torch.corrcoef(torch.stack([dropped.flatten()[:-1], dropped.flatten()[1:]]).float())
+    assert abs(float(neighbours[0, 1])) < 0.01
+
+
+def test_dropout_is_drawn_anew_by_the_seed_and_does_nothing_outside_training():
+    layer, x = quick.Dropout(0.5), torch.ones(3, 7)
+    torch.manual_seed(1)
+    first, second = layer(x), layer(x)
+    torch.manual_seed(1)
+    assert torch.equal(layer(x), first) and not torch.equal(first, second)
+    assert layer.eval()(x) is x
+
+
+@pytest.mark.parametrize("p", [0.0, 1e-7, 1 - 1e-7, 1.0])
+def test_dropout_at_the_ends(p):
+    torch.manual_seed(0)
+    expected = torch.ones(4, 1_000) if p < 0.5 else torch.zeros(4, 1_000)
+    torch.testing.assert_close(quick.Dropout(p)(torch.ones(4, 1_000)), expected)
+
+
+def test_dropout_of_no_values():
+    assert quick.Dropout(0.5)(torch.ones(0, 3)).shape == (0, 3)
