@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveal import features
 from foveal.data.images import ImageArray
 from foveal.errors import OutputError
 from foveal.features import Extractor, Features, extract
+from foveal.features import cache as feature_cache
 from foveal.preprocess import Preprocess
 from foveal.progress import Progress
 
@@ -166,7 +166,7 @@ def test_a_damaged_part_that_cannot_be_removed_is_passed_over(images, cache, mon
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     monkeypatch.setattr(Path, "unlink", read_only)
-    monkeypatch.setattr(features, "write_bytes", lambda *_: None)
+    monkeypatch.setattr(feature_cache, "write_bytes", lambda *_: None)
     again, _ = run(images, progress=Progress())
     assert again.computed == 70 and np.array_equal(again.values, first.values)
     assert "was passed over, and cannot be removed" in capsys.readouterr().err
@@ -176,7 +176,7 @@ def test_a_cache_that_cannot_be_written_is_said_and_the_features_are_used(images
     def full(path: Path, _content: bytes) -> None:
         raise OutputError(f"{path} cannot be written: no space left on device.")
 
-    monkeypatch.setattr(features, "write_bytes", full)
+    monkeypatch.setattr(feature_cache, "write_bytes", full)
     found, _ = run(images, progress=Progress())
     assert np.array_equal(found.values, expected(images, np.arange(70)))
     assert capsys.readouterr().err.count("the features are not kept for the next time") == 1
@@ -200,7 +200,7 @@ def test_the_keys_unused_for_longest_make_room(images, cache, monkeypatch):
                 (folder / "old").touch()
                 os.utime(folder / "used", (age, age + len(list(cache.iterdir())) * 10))
     size = sum(one.stat().st_size for one in cache.rglob("part-*"))
-    monkeypatch.setattr(features, "LARGEST_CACHE_GIB", size * 0.7 / (1 << 30))
+    monkeypatch.setattr(feature_cache, "LARGEST_CACHE_GIB", size * 0.7 / (1 << 30))
     run(images, np.arange(1), facts={"weights": "d"})
     left = {folder for folder in cache.iterdir() if list(folder.glob("part-*"))}
     assert len(left) == 3  # one of the first three went

@@ -18,7 +18,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / PACKAGE
 FLOORS = (
     ("errors.py", "files.py", "progress.py", "download.py", "preprocess.py", "half_pictures.py", "dicom", "web"),
     ("data", "models", "engines", "ops", "storage"),
-    ("classifier", "features.py", "run.py", "run_card.py"),
+    ("classifier", "features", "run.py", "run_card.py"),
     ("audit", "training", "evaluation", "explanation"),
     ("report",),
     ("workflows", "serving", "lab", "monitoring"),
@@ -115,7 +115,7 @@ def test_every_folder_is_a_package_with_a_sentence():
 @pytest.fixture
 def house(tmp_path):
     """A package with a file on every kind of place; returns a function that judges one more file."""
-    for name in ("errors.py", "files.py", "run.py", "features.py"):
+    for name in ("errors.py", "files.py", "run.py"):
         (tmp_path / name).touch()
     for name in ("data", "data/sources", "models", "classifier", "training", "workflows", "cli", "attic"):
         (tmp_path / name).mkdir()
@@ -135,7 +135,7 @@ def house(tmp_path):
         ("data/load.py", "from .sources import idx"),
         ("data/sources/idx.py", "from ..dataset import Dataset"),
         ("files.py", "from foveal.errors import OutputError"),
-        ("features.py", "from foveal.run import Run"),
+        ("run_card.py", "from foveal.run import Run"),
         ("training/loop.py", "from foveal import run"),
         ("cli/app.py", "import foveal"),
         ("__init__.py", "from foveal.workflows.train import train"),

@@ -10,7 +10,7 @@ import numpy as np
 from foveal.errors import DataError, UsageError, nearest
 from foveal.evaluation.interval import LEVEL
 from foveal.evaluation.metrics import check_answers, unit_numbers
-from foveal.evaluation.resampling import percentiles
+from foveal.evaluation.resampling import tails
 
 RESAMPLES = 500
 ABREAST = 50  # resamples summed at once
@@ -142,5 +142,5 @@ def _drawn(table: Any, count: int, resamples: int, seed: int) -> tuple[np.ndarra
 
 def _band(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends (99,), (99,) of the percentile interval of each row of `values` (99, B)."""
-    ends = np.array([percentiles(row, count=count) for row in values], float)
-    return ends[:, 0], ends[:, 1]
+    low, high = np.quantile(values, tails(count=count), axis=1)
+    return low, high

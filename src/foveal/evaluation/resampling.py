@@ -83,17 +83,26 @@ def _drawn(streams: list[np.random.Generator], count: int) -> Iterator[np.ndarra
 def percentiles(values: np.ndarray, level: float = LEVEL, *, count: int | None = None) -> tuple[float, float] | None:
     """Return the ends of the percentile interval of a figure in resamples, `values` (B,), NaN where undefined.
 
-    Undefined ones are left out. None where they are more than 5 %: too few units for an interval. With `count`, the
-    number of units that the figure rests on, 2 or more, the percentiles lie further out, by Student's quantile and
-    √(count / (count - 1)), since a bootstrap of few is too narrow (Hesterberg 2015, the expanded percentile interval).
+    Undefined ones are left out. None where they are more than 5 %: too few units for an interval. `count` is that of
+    `tails`.
     """
-    from scipy.special import ndtr, stdtrit
-
     defined = values[~np.isnan(values)]
     if len(defined) < (1 - MOST_UNDEFINED) * len(values):
         return None
+    low, high = np.quantile(defined, tails(level, count))
+    return float(low), float(high)
+
+
+def tails(level: float = LEVEL, count: int | None = None) -> tuple[float, float]:
+    """Return the shares of resamples that lie below the ends of the percentile interval.
+
+    With `count`, the number of units that the figure rests on, 2 or more, they lie further out, by Student's quantile
+    and √(count / (count - 1)), since a bootstrap of few is too narrow (Hesterberg 2015, the expanded percentile
+    interval).
+    """
+    from scipy.special import ndtr, stdtrit
+
     tail = (1 - level) / 2
     if count is not None:
         tail = float(ndtr(stdtrit(count - 1, tail) * np.sqrt(count / (count - 1))))
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)
+    return tail, 1 - tail
