@@ -26,7 +26,7 @@ import functools
 import io
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -35,6 +35,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from foveal.errors import DataError, UsageError
 from foveal.half_pictures import is_half
+from foveal.silence import without_warnings
 
 if TYPE_CHECKING:
     import torch
@@ -291,18 +292,13 @@ def array_picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-@contextmanager
-def size_is_checked_here() -> Iterator[None]:
+def size_is_checked_here() -> AbstractContextManager[None]:
     """Silence Pillow's warning about large images, for code that calls `read_header` or `decode` (which refuse them).
 
-    Pillow warns at the same number of pixels at which Foveal refuses; a warning besides the refusal
-    would only be noise. Entered once around a pool of threads, since warning filters are global.
+    Pillow warns at the same number of pixels at which Foveal refuses; a warning besides the refusal would only be
+    noise. To be entered around a pool of threads, and by any of them again.
     """
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        yield
+    return without_warnings(Image.DecompressionBombWarning)
 
 
 def _opened(content: bytes, most_pixels: int = MAX_PIXELS) -> ImageFile:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import io
 import logging
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from foveal.dicom.codestream import size_in
 from foveal.errors import DataError, MissingPartError
+from foveal.silence import without_warnings
 
 if TYPE_CHECKING:
     from pydicom import Dataset, FileDataset
@@ -149,7 +149,7 @@ def parsing(what: str) -> Iterator[None]:
     """
     require_pydicom()
     try:
-        with _QUIET:
+        with without_warnings(), _QUIET_LOG:
             yield
     except UnreadableDicomError:
         raise
@@ -159,12 +159,10 @@ def parsing(what: str) -> Iterator[None]:
         raise UnreadableDicomError(f"it is damaged: {what} cannot be read ({type(error).__name__})") from error
 
 
-class _Quiet:
-    """Silences warnings and pydicom's log while any thread is in here.
+class _QuietLog:
+    """Silences pydicom's log, whose level is that of the whole process, while any thread is in here.
 
-    pydicom tells every oddity of a file both ways, and may quote it. Filters and levels are those of the
-    whole process, so the first thread to enter sets them and the last to leave puts them back: each by
-    itself would leave another's behind.
+    pydicom tells every oddity of a file by a warning and here, and may quote it.
     """
 
     def __init__(self) -> None:
@@ -174,9 +172,6 @@ class _Quiet:
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._kept = warnings.catch_warnings()
-                self._kept.__enter__()
-                warnings.simplefilter("ignore")
                 self._level = self._log.level
                 self._log.setLevel(logging.CRITICAL)
             self._inside += 1
@@ -186,10 +181,9 @@ class _Quiet:
             self._inside -= 1
             if self._inside == 0:
                 self._log.setLevel(self._level)
-                self._kept.__exit__(None, None, None)
 
 
-_QUIET = _Quiet()
+_QUIET_LOG = _QuietLog()
 
 
 def _transfer_syntax(file: BinaryIO) -> UID | None:

@@ -6,10 +6,10 @@ import contextlib
 import io
 import logging
 import re
-import warnings
 from collections.abc import Iterator
 
 from foveal.errors import ClassifierError, FovealError, ResourceError
+from foveal.silence import without_warnings
 
 # How exporters and engines word it, the operator's name in the group.
 OPERATOR = (
@@ -43,11 +43,10 @@ def quietly() -> Iterator[None]:
     logging.disable(logging.ERROR)
     try:
         with (
-            warnings.catch_warnings(),
+            without_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),  # torch.export prints the graph that it came as far as
         ):
-            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)
