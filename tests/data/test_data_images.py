@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from PIL import Image
 
 from foveal.data import images as images_module
-from foveal.data.images import CHUNK, TRIED, Fitting, ImageFiles, as_image_array, in_threads, read_file
+from foveal.data.images import CHUNK, TRIED, Fitting, ImageFiles, as_image_array, in_threads, ordered, read_file
 from foveal.errors import DataError
 from foveal.preprocess import Preprocess, UnreadableImageError
 from foveal.progress import Progress
@@ -126,6 +128,36 @@ def test_an_error_in_a_thread_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(KeyboardInterrupt):
         in_threads(work, range(1000), lambda _: None)
+
+
+def test_ordered_keeps_the_order_and_runs_no_further_ahead_than_it_may() -> None:
+    begun: list[int] = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        time.sleep(0.002 * (item % 3))
+        return item * item
+
+    with ThreadPoolExecutor(4) as pool:
+        for at, found in enumerate(ordered(pool, work, range(50), 6)):
+            assert found == at * at
+            assert len(begun) <= at + 6
+
+
+def test_what_was_ordered_and_not_begun_is_cancelled_at_the_end() -> None:
+    begun: list[int] = []
+    permits = threading.Semaphore(1)
+
+    def work(item: int) -> None:
+        begun.append(item)
+        assert permits.acquire(timeout=10)
+
+    with ThreadPoolExecutor(1) as pool:
+        found = ordered(pool, work, range(50), 20)
+        next(found)
+        found.close()
+        permits.release()
+    assert begun in ([0], [0, 1])
 
 
 def test_a_pipe_or_a_huge_file_is_refused_before_it_is_opened(tmp_path: Path) -> None:

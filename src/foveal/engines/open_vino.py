@@ -48,7 +48,7 @@ class OpenVinoRunner:
             "INFERENCE_PRECISION_HINT": "f32",  # it would halve the precision where the processor is faster so
             "INFERENCE_NUM_THREADS": thread_count(threads),
             "ENABLE_CPU_PINNING": False,  # two runners would be pinned to the same core
-            "NUM_STREAMS": lanes,
+            **({"NUM_STREAMS": lanes} if lanes > 1 else {}),
         }
         with saying_what_it_lacks("OpenVINO"):
             model = _core().read_model(io.BytesIO(graph), io.BytesIO(weights))

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,10 @@ def _compute(reader: _Reader, missing: np.ndarray, table: _Table, home: Home, pr
         size_is_checked_here(),
         ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as readers,
         ThreadPoolExecutor(extractor.lanes) as askers,
+        closing(ordered(readers, reader.read, batches, waiting)) as read,  # at an error or Ctrl-C nothing more is begun
+        closing(ordered(askers, lambda one: (one, trunk(one.pixels)), read, 2 * extractor.lanes)) as asked,
     ):
-        read = ordered(readers, reader.read, batches, waiting)
-        for batch, values in ordered(askers, lambda one: (one, trunk(one.pixels)), read, 2 * extractor.lanes):
+        for batch, values in asked:
             for at, value, digest in zip(batch.places.tolist(), values, batch.seen.tolist(), strict=True):
                 table.put(at, value, digest)
             home.add(batch.digests, batch.seen, values)

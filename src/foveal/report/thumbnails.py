@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 
 from PIL import Image
@@ -29,14 +30,16 @@ def make_thumbnails(
     made: dict[str, Thumbnail | None] = {}
     characters = 0
     wanted = dict.fromkeys(record_ids)
-    with size_is_checked_here(), ThreadPoolExecutor(THREADS) as pool:
-        found = ordered(pool, lambda record_id: (record_id, _readable(record_id, pictures)), wanted, 2 * THREADS)
+    with (
+        size_is_checked_here(),
+        ThreadPoolExecutor(THREADS) as pool,
+        closing(ordered(pool, lambda name: (name, _readable(name, pictures)), wanted, 2 * THREADS)) as found,
+    ):
         for record_id, small in islice(found, MOST_THUMBNAILS):
             made[record_id] = small
             characters += len(small.address) if small else 0
             if characters >= MOST_CHARACTERS:
                 break
-        found.close()
     return made
 
 
