@@ -144,6 +144,22 @@ def test_many_lanes_keep_the_order_and_an_error_in_one_ends_all(images):
         extract(extractor, images, rows, digests, silent, memory_gib=4, scratch=Path())
 
 
+def test_what_was_computed_before_a_stop_is_kept(images):
+    class Stopped(Counting):
+        def __call__(self, x: np.ndarray) -> np.ndarray:
+            if self.asked >= 40:
+                raise KeyboardInterrupt
+            return super().__call__(x)
+
+    silent, rows, trunk = Progress(silent=True), np.arange(70), Stopped()
+    digests = images.scan(silent).digests
+    options = {"memory_gib": 4, "scratch": Path()}
+    with pytest.raises(KeyboardInterrupt):
+        extract(Extractor({}, PREPROCESS, trunk.open, batch=8), images, rows, digests, silent, **options)
+    again = extract(Extractor({}, PREPROCESS, Counting().open, batch=8), images, rows, digests, silent, **options)
+    assert again.computed == 30 and np.array_equal(again.values, expected(images, rows))
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
 def test_a_damaged_part_is_removed_and_computed_anew(images, cache, damage, capsys):
     first, _ = run(images)

@@ -113,24 +113,30 @@ def _compute(reader: _Reader, missing: np.ndarray, table: _Table, home: Home, pr
     preprocess = extractor.preprocess
     image_bytes = preprocess.height * preprocess.width * preprocess.channels
     waiting = max(2, DECODED_BYTES // (extractor.batch * image_bytes))
-    with (
-        progress.stage(extractor.title, len(missing)) as stage,
-        size_is_checked_here(),
-        ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as readers,
-        ThreadPoolExecutor(extractor.lanes) as askers,
-        closing(ordered(readers, reader.read, batches, waiting)) as read,  # at an error or Ctrl-C nothing more is begun
-        closing(ordered(askers, lambda one: (one, trunk(one.pixels)), read, 2 * extractor.lanes)) as asked,
-    ):
-        for batch, values in asked:
-            for at, value, digest in zip(batch.places.tolist(), values, batch.seen.tolist(), strict=True):
-                table.put(at, value, digest)
-            home.add(batch.digests, batch.seen, values)
-            for one, (which, made) in zip(reader.also, batch.beside, strict=True):
-                one.home.add(batch.digests[which], batch.seen[which], made)
-            failures |= batch.failures
-            stage.advance(len(batch.places) + len(batch.failures))
-    for filled in (home, *(one.home for one in reader.also)):
-        filled.flush()
+
+    def ask(batch: _Batch) -> tuple[_Batch, np.ndarray]:
+        return batch, trunk(batch.pixels)
+
+    try:
+        with (
+            progress.stage(extractor.title, len(missing)) as stage,
+            size_is_checked_here(),
+            ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as readers,
+            ThreadPoolExecutor(extractor.lanes) as askers,
+            closing(ordered(readers, reader.read, batches, waiting)) as read,
+            closing(ordered(askers, ask, read, 2 * extractor.lanes)) as asked,  # closed at an error: no more is begun
+        ):
+            for batch, values in asked:
+                for at, value, digest in zip(batch.places.tolist(), values, batch.seen.tolist(), strict=True):
+                    table.put(at, value, digest)
+                home.add(batch.digests, batch.seen, values)
+                for one, (which, made) in zip(reader.also, batch.beside, strict=True):
+                    one.home.add(batch.digests[which], batch.seen[which], made)
+                failures |= batch.failures
+                stage.advance(len(batch.places) + len(batch.failures))
+    finally:  # what was computed before an error or Ctrl-C serves the next time
+        for filled in (home, *(one.home for one in reader.also)):
+            filled.flush()
     home.make_room()
     return failures
 
