@@ -2,7 +2,7 @@
 
 ::
 
-    $FOVEAL_CACHE/features/<key>/part-<n>-<name>.safetensors     digests, seen, features of some images
+    $FOVEAL_CACHE/features/<key>/part-<name>.safetensors     digests, seen, features of some images
 
 A part carries its own SHA-256. One that is damaged is removed and its images are computed anew.
 """
