@@ -178,3 +178,9 @@ def test_what_is_refused(house, place, text, says):
     faults = house(place, text)
     assert len(faults) == 1
     assert says in faults[0]
+
+
+def test_no_two_test_files_have_one_name():
+    """Tests are no packages, so pytest knows a file by its name alone."""
+    names = [path.name for path in Path(__file__).resolve().parents[1].rglob("*.py") if path.name != "conftest.py"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
