@@ -160,6 +160,14 @@ def test_what_was_computed_before_a_stop_is_kept(images):
     assert again.computed == 30 and np.array_equal(again.values, expected(images, rows))
 
 
+def test_a_part_is_written_when_its_time_is_over(images, cache, monkeypatch):
+    monkeypatch.setattr(feature_cache, "PART_S", -1.0)  # every batch's is
+    first, _ = run(images)
+    assert len(list(cache.rglob("part-*"))) == 3  # of 32, 32 and 6 images
+    again, _ = run(images)
+    assert again.computed == 0 and np.array_equal(again.values, first.values)
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
 def test_a_damaged_part_is_removed_and_computed_anew(images, cache, damage, capsys):
     first, _ = run(images)

@@ -150,7 +150,8 @@ def check(
         findings.append(_finding(DUPLICATES, "warn", sentence, _pairs(dataset, same, assigned), count=extra))
     two = {digest: rows for digest, rows in same.items() if len({int(dataset.labels[row]) for row in rows}) > 1}
     if two:
-        sentence = f"{len(two):,} images appear under more than one label; at most one of the labels can be right."
+        appear = "1 image appears" if len(two) == 1 else f"{len(two):,} images appear"
+        sentence = f"{appear} under more than one label; at most one of the labels can be right."
         pairs = [
             ", ".join(f"{dataset.record_ids[row]} ({dataset.classes[dataset.labels[row]]})" for row in rows)
             for rows in two.values()

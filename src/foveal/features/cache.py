@@ -25,6 +25,7 @@ from foveal.progress import Progress
 
 SCHEMA = 2
 PART_BYTES = 64 << 20
+PART_S = 60.0  # seconds after which a smaller part is written, too: what a kill costs
 LARGEST_CACHE_GIB = 20.0  # beyond that the keys that were not used for longest go
 GIB = 1 << 30
 
@@ -47,7 +48,7 @@ class Home:
     def __init__(self, key: str, progress: Progress) -> None:
         self.folder, self.progress = cache_folder() / "features" / key[:32], progress
         self.waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self.waiting_bytes = 0
+        self.waiting_bytes, self.flushed = 0, time.monotonic()
         self.writable = True
 
     def parts(self) -> Iterator[Part]:
@@ -62,12 +63,12 @@ class Home:
                 self.progress.line(f"note: a damaged part of the feature cache was {done} ({str(error).rstrip('.')})")
 
     def add(self, digests: np.ndarray, seen: np.ndarray, features: np.ndarray) -> None:
-        """Keep the features of some images, if any, when enough have come together for a file."""
+        """Keep the features of some images, if any, when enough have come together for a file, or a minute is over."""
         if not len(digests):
             return
         self.waiting.append((digests, seen, features))
         self.waiting_bytes += features.nbytes
-        if self.waiting_bytes >= PART_BYTES:
+        if self.waiting_bytes >= PART_BYTES or time.monotonic() - self.flushed > PART_S:
             self.flush()
 
     def flush(self) -> None:
@@ -80,7 +81,7 @@ class Home:
             except OutputError as error:
                 self.writable = False
                 self.progress.line(f"note: the features are not kept for the next time: {str(error).rstrip('.')}")
-        self.waiting, self.waiting_bytes = [], 0
+        self.waiting, self.waiting_bytes, self.flushed = [], 0, time.monotonic()
 
     def touch(self) -> None:
         """Note that this key was used now."""

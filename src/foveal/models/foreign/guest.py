@@ -68,7 +68,8 @@ def _probe(network: Network, name: str, classes: int, shape: tuple[int, int, int
     modes = {module: module.training for module in network.modules()}
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            x = torch.randn(PROBE, *shape, device=parameters[0].device)
+            always_the_same = torch.Generator().manual_seed(0)  # so that what was trained is not refused when loaded
+            x = torch.randn(PROBE, *shape, generator=always_the_same).to(parameters[0].device)
             answer = _asked(network.eval(), x, name, images)  # first, since it makes what is lazy
             alone = _asked(network, x[:1], name, images)
             kept = {key: value.clone() for key, value in network.state_dict().items()}
