@@ -92,11 +92,10 @@ def logistic_regression(x: np.ndarray, labels: np.ndarray, strength: float) -> n
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(-1, count)
         chances = softmax(design @ weights)
-        fit = -float(np.log(np.maximum(chances[truth > 0], np.finfo(float).tiny)).sum())
         held = penalised * weights
-        return strength * fit + 0.5 * float((held * held).sum()), (
-            strength * design.T @ (chances - truth) + held
-        ).ravel()
+        fit = -float(np.log(np.maximum(chances[truth > 0], np.finfo(float).tiny)).sum())
+        slope = strength * design.T @ (chances - truth) + held
+        return strength * fit + 0.5 * float((held * held).sum()), slope.ravel()
 
     found = minimize(loss, np.zeros(design.shape[1] * count), jac=True, method="L-BFGS-B", options={"maxiter": 1_000})
     weights: np.ndarray = found.x.reshape(-1, count)

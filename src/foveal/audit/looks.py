@@ -6,7 +6,6 @@ Each image is decoded once, at 128×128; what is kept of it goes into the same c
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,14 +77,7 @@ def summarise(pixels: np.ndarray) -> np.ndarray:
     return np.concatenate([small.reshape(count, -1), marks.reshape(count, -1)], axis=1).astype(np.float32)
 
 
-LOOKS = Extractor(
-    {"what": "looks"},
-    PREPROCESS,
-    lambda _: summarise,
-    of_pixels=True,
-    lanes=os.cpu_count() or 1,
-    title="looking at images",
-)
+LOOKS = Extractor({"what": "looks"}, PREPROCESS, lambda _: summarise, of_pixels=True, title="looking at images")
 
 
 def file_facts(dataset: Dataset, progress: Progress) -> FileFacts | None:

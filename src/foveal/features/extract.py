@@ -42,7 +42,7 @@ class Extractor:
     vary: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # pixels, digests → pixels
     batch: int = 32  # images asked at once, always
     of_pixels: bool = False  # whether the trunk takes uint8 pixels (B, H, W, C) as they are, each image by itself
-    lanes: int = 1  # batches that the trunk can be asked at once, by as many threads
+    lanes: int = 1  # batches that an engine can be asked at once, by as many threads; of pixels: all that there are
     title: str = "computing features"  # of the work, for whoever waits
 
     @property
@@ -113,6 +113,8 @@ def _compute(reader: _Reader, missing: np.ndarray, table: _Table, home: Home, pr
     preprocess = extractor.preprocess
     image_bytes = preprocess.height * preprocess.width * preprocess.channels
     waiting = max(2, DECODED_BYTES // (extractor.batch * image_bytes))
+    threads = min(MOST_READERS, os.cpu_count() or 1)
+    lanes = threads if extractor.of_pixels else extractor.lanes
 
     def ask(batch: _Batch) -> tuple[_Batch, np.ndarray]:
         return batch, trunk(batch.pixels)
@@ -121,10 +123,10 @@ def _compute(reader: _Reader, missing: np.ndarray, table: _Table, home: Home, pr
         with (
             progress.stage(extractor.title, len(missing)) as stage,
             size_is_checked_here(),
-            ThreadPoolExecutor(min(MOST_READERS, os.cpu_count() or 1)) as readers,
-            ThreadPoolExecutor(extractor.lanes) as askers,
+            ThreadPoolExecutor(threads) as readers,
+            ThreadPoolExecutor(lanes) as askers,
             closing(ordered(readers, reader.read, batches, waiting)) as read,
-            closing(ordered(askers, ask, read, 2 * extractor.lanes)) as asked,  # closed at an error: no more is begun
+            closing(ordered(askers, ask, read, 2 * lanes)) as asked,  # closed at an error: no more is begun
         ):
             for batch, values in asked:
                 for at, value, digest in zip(batch.places.tolist(), values, batch.seen.tolist(), strict=True):

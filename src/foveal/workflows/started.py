@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,13 +100,9 @@ class FeatureSource:
     @property
     def statistics(self) -> Extractor:
         """What measures images."""
+        facts = {"statistics": image_statistics.VERSION}
         return Extractor(
-            {"statistics": image_statistics.VERSION},
-            self.preprocess,
-            lambda _: image_statistics.measure,
-            of_pixels=True,
-            lanes=os.cpu_count() or 1,
-            title="measuring images",
+            facts, self.preprocess, lambda _: image_statistics.measure, of_pixels=True, title="measuring images"
         )
 
     def _extracted(
